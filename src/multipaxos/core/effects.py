@@ -24,8 +24,8 @@ class Applied:
 
     ``commands`` are (origin, serial, command) in order, already passed through order-and-once (rule-R8): each is to be
     executed. ``serial`` is above 0 exactly where the command is of this replica's own stream as of this start: its
-    gateway knows by it which request was answered. ``began_epoch`` says that ``epoch`` and ``reign`` changed with this slot; ``configuration`` is set by a
-    configuration decree.
+    gateway knows by it which request was answered. ``began_epoch`` says that ``epoch`` and ``reign`` changed with this
+    slot; ``configuration`` is set by a configuration decree.
     """
 
     slot: Slot
@@ -54,7 +54,8 @@ class Effects:
     """The effects of one step. Lists are filled by the core and only read by whoever carries them out."""
 
     __slots__ = (
-        "applied", "listening", "lookups", "messages", "notes", "readable", "stop", "wake_at", "when_durable", "writes",
+        "applied", "listening", "lookups", "malformed", "messages", "notes", "readable", "stop", "wake_at",
+        "when_durable", "writes",
     )  # fmt: skip
 
     def __init__(self, listening: bool = False) -> None:
@@ -64,6 +65,7 @@ class Effects:
         self.applied: list[Applied] = []
         self.lookups: list[Lookup] = []
         self.readable: list[int] = []
+        self.malformed: list[ReplicaId] = []  # peers that sent what no honest replica sends: close their connection
         self.wake_at: int = 0  # boot-time nanoseconds; a step is due then at the latest
         self.stop: str = ""  # a reason for which this replica must not go on
         self.notes: list[Note] = []

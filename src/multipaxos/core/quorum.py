@@ -30,7 +30,8 @@ class Quorum:
             raise ValueError(f"quorums of {self.prepare} and {self.accept} cannot be had from {count} voters")
         if self.prepare + self.accept <= count:
             raise ValueError(
-                f"a prepare quorum of {self.prepare} and an accept quorum of {self.accept} of {count} voters can miss each other"
+                f"a prepare quorum of {self.prepare} and an accept quorum of {self.accept} "
+                f"of {count} voters can miss each other"
             )
 
     def is_prepare_quorum(self, replicas: Collection[ReplicaId]) -> bool:
