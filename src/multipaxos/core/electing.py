@@ -162,16 +162,36 @@ def on_probe_answer(replica: "Replica", message: ProbeAnswer, now: int, effects:
     replica.see(message.promised)
     replica.catchup.hear(message.chosen_prefix, message.sender)
     election = replica.election
-    if election.is_probing and message.number == election.probe_number and message.would_promise:
+    if not election.is_probing or message.number != election.probe_number:
+        return
+    election.answered.add(message.sender)
+    if message.would_promise:
         election.answers.add(message.sender)
         count_answers(replica, now, effects)
+    if election.is_probing and election.answered.issuperset(
+        voter for voter in replica.voters_in_force() if voter not in election.refused
+    ):
+        end_probe_in_vain(replica, now, effects)
+
+
+def end_probe_in_vain(replica: "Replica", now: int, effects: Effects) -> None:
+    """Nobody else will answer, or in time. Where the leader's port refuses, the others are about to notice as well, and
+    the next probe comes soon; otherwise it may wait: others hear a leader."""
+    election = replica.election
+    effects.note("election.probe.failed", sorted(election.answers))
+    election.end_probe()
+    wait_ns = replica.settings.heartbeat_ns // 2
+    if replica.leader in election.refused:
+        election.suspect_at = now + wait_ns // 4 + replica.draw(wait_ns)
+    else:
+        election.suspect_at = now + wait_ns + replica.draw(4 * wait_ns)
 
 
 def count_answers(replica: "Replica", now: int, effects: Effects) -> None:
     if not replica.election.is_probing:
         return
     for configuration in replica.configurations_in_force():
-        if not configuration.quorum().is_prepare_quorum(replica.election.answers):
+        if not configuration.quorum.is_prepare_quorum(replica.election.answers):
             return
     replica.begin_campaign(NO_BALLOT, now, effects)
 
@@ -317,7 +337,7 @@ def watch_own_disk(replica: "Replica", now: int, effects: Effects) -> None:
         if disk_age_ns <= stall_ns and leadership.echoed.get(voter, 0) >= lately and voter != replica.id
     ]
     ids = {voter for _, voter in healthy}
-    if not all(c.quorum().is_accept_quorum(ids) for c in replica.configurations_in_force()):
+    if not all(c.quorum.is_accept_quorum(ids) for c in replica.configurations_in_force()):
         return
     target = min(healthy)[1]
     effects.note("leader.disk", age_ns, target)

@@ -18,7 +18,7 @@ class Election:
     """What this replica knows of leaders, and where its own attempt stands."""
 
     __slots__ = (
-        "_heard_numbers", "answers", "campaign_until", "failures", "heard_at", "heard_disk_age_ns",
+        "_heard_numbers", "answered", "answers", "campaign_until", "failures", "heard_at", "heard_disk_age_ns",
         "heard_is_connected", "is_probing", "leader_ballot", "prepare_again_at", "probe_number", "probe_until",
         "refused", "suspect_at",
     )  # fmt: skip
@@ -35,6 +35,7 @@ class Election:
         self.probe_number = 0
         self.probe_until = 0
         self.answers: set[ReplicaId] = set()  # voters that would promise and hear no leader
+        self.answered: set[ReplicaId] = set()  # voters that answered at all
         self.campaign_until = 0
         self.prepare_again_at = 0
         self.failures = 0  # campaigns in a row that led nowhere: waits grow with them, and fall with success
@@ -85,8 +86,10 @@ class Election:
         self.probe_number += 1
         self.probe_until = until
         self.answers = {replica}
+        self.answered = {replica}
 
     def end_probe(self) -> None:
         """No probe is under way any more."""
         self.is_probing = False
         self.answers = set()
+        self.answered = set()

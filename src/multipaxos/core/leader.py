@@ -215,7 +215,7 @@ class Leadership:
             if number <= self.confirmed_round:
                 return
             confirming = {replica for replica, echoed in self.echoed_below.items() if echoed >= number}
-            if all(configuration.quorum().is_accept_quorum(confirming) for configuration in configurations):
+            if all(configuration.quorum.is_accept_quorum(confirming) for configuration in configurations):
                 self.confirmed_round = number
                 return
 
@@ -225,7 +225,7 @@ class Leadership:
             oldest = self._beats[0]
             heard = {replica for replica, echoed in self.echoed.items() if echoed >= oldest}
             self.is_quorum_connected = all(
-                configuration.quorum().is_accept_quorum(heard) for configuration in configurations
+                configuration.quorum.is_accept_quorum(heard) for configuration in configurations
             )
         if self.is_quorum_connected:
             self.connected_at = now

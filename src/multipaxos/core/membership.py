@@ -9,7 +9,7 @@ Configurations are replicated as canonical JSON, so that one list gives one dige
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from multipaxos.core.ballot import CLASSES, ReplicaId, Slot
@@ -37,15 +37,13 @@ class Configuration:
     members: tuple[Member, ...]
     window: int
     cluster: str  # the cluster id, 32 hexadecimal digits; empty in a list not yet born
+    voters: tuple[ReplicaId, ...] = field(init=False, compare=False)  # ids of the voters, ascending
+    quorum: Quorum = field(init=False, compare=False)  # the quorum system: counted with every vote, so made once
 
-    @property
-    def voters(self) -> tuple[ReplicaId, ...]:
-        """Ids of the voters, ascending."""
-        return tuple(sorted(member.id for member in self.members if member.is_voter))
-
-    def quorum(self) -> Quorum:
-        """The quorum system of this configuration."""
-        return majority(self.voters)
+    def __post_init__(self) -> None:
+        voters = tuple(sorted(member.id for member in self.members if member.is_voter))
+        object.__setattr__(self, "voters", voters)
+        object.__setattr__(self, "quorum", majority(voters))
 
     def member(self, replica: ReplicaId) -> Member | None:
         """The member with this id, or None."""

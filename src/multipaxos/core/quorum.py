@@ -51,6 +51,6 @@ class Quorum:
 
 
 def majority(voters: tuple[ReplicaId, ...]) -> Quorum:
-    """More than half of ``voters``, for both phases (the article; PMS 2.2)."""
+    """More than half of ``voters``, for both phases (the article; PMS 2.2). Raises ValueError where there are none."""
     more_than_half = len(voters) // 2 + 1
     return Quorum(voters, more_than_half, more_than_half)

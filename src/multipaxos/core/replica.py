@@ -485,7 +485,7 @@ class Replica:
             self._give_up_campaign(now)
             return
         for configuration in self.configurations_in_force():
-            if not configuration.quorum().is_prepare_quorum(campaign.promised):
+            if not configuration.quorum.is_prepare_quorum(campaign.promised):
                 return
         prefix, whose = campaign.highest_prefix()
         if prefix > self.ledger.chosen_prefix:
@@ -622,7 +622,7 @@ class Replica:
         proposal = leadership.open.get(message.slot)
         if proposal is None:
             return  # chosen already
-        quorum = self.membership.governing(message.slot).quorum()
+        quorum = self.membership.governing(message.slot).quorum
         if message.sender not in quorum.voters:
             effects.note("leader.vote.stranger", message.slot, message.sender)
             return
@@ -804,10 +804,7 @@ class Replica:
                 self._send_prepare(now, effects)
         elif election.is_probing:
             if now >= election.probe_until:
-                effects.note("election.probe.failed", sorted(election.answers))
-                election.end_probe()
-                heartbeat = self.settings.heartbeat_ns
-                election.suspect_at = now + heartbeat // 2 + self.draw(2 * heartbeat)
+                electing.end_probe_in_vain(self, now, effects)
         elif election.suspect_at and now >= election.suspect_at:
             electing.suspect(self, now, effects)
 
