@@ -147,7 +147,7 @@ class Membership:
         limit = applied + window
         for begins, configuration in self._changes:
             if first < begins <= limit:
-                limit = min(limit, applied + configuration.window)
+                limit = min(limit, max(begins - 1, applied + configuration.window))
         return limit
 
     def apply(self, slot: Slot, configuration: Configuration) -> None:
