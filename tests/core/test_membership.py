@@ -49,7 +49,18 @@ def test_one_list_one_digest_and_the_cluster_follows_from_the_marks() -> None:
     assert decode_configuration(born.encode()) == born
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"members": 3}', b'{"members": [{}], "version": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"members": 3}',
+        b'{"members": [{}], "version": 1}',
+        b'{"members": [], "version": Infinity, "window": 1}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_no_configuration_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):
         decode_configuration(text)

@@ -89,7 +89,7 @@ def decode_configuration(text: bytes) -> Configuration:
             for m in value["members"]
         )
         return Configuration(int(value["version"]), members, int(value["window"]), str(value["cluster"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a configuration: {error!r}") from error
 
 

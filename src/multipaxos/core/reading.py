@@ -26,6 +26,8 @@ def run_reads(replica: "Replica", now: int, effects: Effects) -> None:
     """Local tokens and peers' queries join the next round to be sent, never one already sent (rule-R19, trap-T35)."""
     leadership = replica.leadership
     assert leadership is not None
+    if replica.reads.is_asking:
+        replica.reads.ask_again()  # asked of the leader before, which this replica is now itself
     for token in replica.reads.waiting:
         leadership.reads.append(RoundRead(replica.id, token, 0))
     replica.reads.waiting.clear()

@@ -12,11 +12,12 @@ class Reads:
 
     __slots__ = ("_asked", "_number", "_ready", "asked_at", "asked_ballot", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, incarnation: int) -> None:
         self.waiting: list[int] = []  # not yet asked for
         self.asked_ballot: Ballot = NO_BALLOT
         self.asked_at = 0  # when the oldest open query was sent; 0 for none
-        self._number = 0
+        # An answer to a query of an earlier start must not confirm a read of this one: its round is older than the read.
+        self._number = incarnation << 32
         self._asked: dict[int, list[int]] = {}
         self._ready: list[tuple[Slot, int]] = []  # (read slot, token), waiting for apply
 

@@ -108,7 +108,7 @@ class Replica:
         self.catchup = Catchup()
         self.election = Election()
         self.forwarding = Forwarding(replica, incarnation, start)
-        self.reads = Reads()
+        self.reads = Reads(incarnation)
         self.campaign: Campaign | None = None  # phase 1 under way, or of the present leadership
         self.leadership: Leadership | None = None  # phase 2
         self.is_current = False  # applied a chosen prefix that a quorum-connected leader announced since the start
@@ -669,11 +669,7 @@ class Replica:
         """Ask again those who have not voted, ever more rarely: a slow disk is not helped by repetition (PMS 3, S24)."""
         leadership = self.leadership
         assert leadership is not None
-        asked = 0
-        for slot in sorted(leadership.open):
-            if asked == RETRIES_PER_TURN:
-                return
-            asked += 1
+        for slot in sorted(leadership.open)[:RETRIES_PER_TURN]:
             proposal = leadership.open[slot]
             if now < proposal.retry_at:
                 continue
@@ -854,8 +850,8 @@ class Replica:
             return now
         if leadership is not None:
             wake_at = leadership.heartbeat_at
-            for proposal in leadership.open.values():
-                wake_at = min(wake_at, proposal.retry_at)
+            for slot in sorted(leadership.open)[:RETRIES_PER_TURN]:
+                wake_at = min(wake_at, leadership.open[slot].retry_at)
             if leadership.inquired != NO_BALLOT and leadership.inquired_until:
                 wake_at = min(wake_at, leadership.inquired_until)
         elif self.campaign is not None:
@@ -864,7 +860,8 @@ class Replica:
             wake_at = election.probe_until
         else:
             wake_at = election.suspect_at
-        if self.forwarding.progress_at:
+        if self.forwarding.progress_at and self.applying.reign.ballot == self.election.leader_ballot:
+            # Only then would the turn send anything again; without a leader it would come at once, for ever.
             wake_at = min(wake_at, self.forwarding.progress_at + self.settings.election_max_ns)
         if leadership is None and self.catchup.target > self.ledger.chosen_prefix:
             wake_at = min(wake_at, self.catchup.asked_until)
