@@ -293,6 +293,7 @@ class Replica:
         elif isinstance(item, ReadQuery):
             reading.on_read_query(self, item)
         elif isinstance(item, ReadAnswer):
+            effects.note("read.slot", item.number, item.slot)
             self.reads.answer(item.number, item.slot)
         elif isinstance(item, Disk):
             self._oldest_write_at = item.oldest_write_at
