@@ -1,0 +1,204 @@
+"""A crash before every call of every small workload: nothing called durable is ever lost (layer L4, bug-C01, bug-C03).
+
+ACE found that most crash bugs need three operations or fewer on a fresh file system. All workloads of one and two
+operations run here; ``python tests/storage/journal_world.py 3`` runs those of three.
+"""
+
+import errno
+
+import pytest
+from fake_disk import FakeDisk
+from journal_world import MARK, OPERATIONS, Crashes, Life, check_kept, fresh, promise_in, promised, started, vote
+
+from multipaxos.core.ballot import ballot_of
+from multipaxos.storage.disk import BLOCK_BYTES
+from multipaxos.storage.faults import JournalFailed
+from multipaxos.storage.promise import Noted, copy_name, read_copy, write_copies
+from multipaxos.storage.record import seed_of
+from multipaxos.storage.segment import segment_number
+
+
+class Stopped(Exception):
+    """The machine stops in the middle of a call."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_one_operation_with_a_crash_in_the_start_after_the_crash(operation: str) -> None:
+    crashes = Crashes("v" + operation, bound=10, is_nested=True)
+    crashes.run()
+    assert crashes.points > 15
+    assert crashes.states > 100
+
+
+@pytest.mark.parametrize("first", OPERATIONS)
+def test_all_workloads_of_two_operations(first: str) -> None:
+    states = 0
+    for second in OPERATIONS:
+        crashes = Crashes(first + second)
+        crashes.run()
+        states += crashes.states
+    assert states > 200
+
+
+@pytest.mark.parametrize("workload", ["BBkBvs", "vVsVskaVcp", "pgkplVBsBkv", "aaBskc"])
+def test_longer_lives_over_several_segments_and_starts(workload: str) -> None:
+    Crashes(workload).run()
+
+
+def before_the_sync(life: Life) -> FakeDisk:
+    """The disk when the next flush has written and not synced: what it wrote is in the page cache only."""
+
+    def before(call: str, name: str) -> None:
+        if call == "sync":
+            raise Stopped
+
+    life.disk.before = before
+    with pytest.raises(Stopped):
+        life.journal.flush()
+    return life.disk.kill()
+
+
+def test_the_last_write_torn_after_any_byte_is_cut() -> None:
+    """No disk promises that a write is whole, nor that its first part is what arrived (bug-C04)."""
+    life = Life(fresh())
+    life.append(vote(1))
+    life.flush()
+    life.append(vote(2), promised(2), vote(3, 2))
+    disk = before_the_sync(life)
+    (index,) = [i for i, unit in enumerate(disk.units()) if unit[0] == "data" and unit[2][0] != -1]
+    size = len(disk.units()[index][2][1])
+    assert size > 3 * 52
+    found_counts = set()
+    for torn in range(size + 1):
+        after = disk.lose_power(lambda unit: True, lambda unit, torn=torn: torn if unit == index else -1)
+        found_counts.add(len(check_kept(after, life.told, life.safe)))
+    assert found_counts == {1, 2, 3, 4}
+
+
+def test_cache_vouches() -> None:
+    """rule-R37: kill -9 between write and sync, a start that promises by what it read, then a power loss."""
+    life = Life(fresh())
+    life.append(vote(1))
+    life.flush()
+    life.append(promised(5), vote(2, 5))
+    disk = before_the_sync(life)
+    _, found = started(disk, 2)
+    assert found == life.told, "it is in the page cache, so it is read"
+    _, after = started(disk.lose_power(), 3)
+    assert after == found, "and what was read was vouched for"
+
+
+def test_cache_vouches_after_a_failed_sync() -> None:
+    """The kernel has marked the pages clean, so no later sync of that file would ever write them (bug-C02)."""
+    life = Life(fresh())
+    life.append(vote(1))
+    life.flush()
+    life.append(vote(2))
+    life.disk.fail_at(0, errno.EIO, ["sync"])
+    with pytest.raises(JournalFailed):
+        life.journal.flush()
+    disk = life.disk.kill()
+    assert not [unit for unit in disk.units() if unit[0] == "data" and unit[1] is not disk.files["stopped"]]
+    _, found = started(disk, 2)
+    assert found == life.told
+    _, after = started(disk.lose_power(), 3)
+    assert after == found
+
+
+def test_cache_vouches_after_a_sync_that_ruined_its_blocks() -> None:
+    """A write rewrites whole blocks: one that failed may leave nothing readable of a block on the disk, also of what was
+    durable in it, while memory still shows it. So the copy begins with the block of the last seal, not with the seal."""
+    life = Life(fresh())
+    for slot in (1, 2, 3):
+        life.append(vote(slot))
+        life.flush()
+    life.append(vote(4))
+    life.disk.fail_at(0, errno.EIO, ["sync"])
+    with pytest.raises(JournalFailed):
+        life.journal.flush()
+    disk = life.disk.kill()
+    (name,) = [name for name in disk.names() if segment_number(name)]
+    disk.files[name].durable[BLOCK_BYTES : 2 * BLOCK_BYTES] = b"\xee" * BLOCK_BYTES
+    _, found = started(disk, 2)
+    assert found == life.told
+    _, after = started(disk.lose_power(), 3)
+    assert after == found
+
+
+def test_the_copy_begins_at_the_block_of_the_last_seal_and_ends_with_the_end() -> None:
+    """Nothing more is copied: a start costs the same however long the journal is."""
+    life = Life(fresh(), segment_bytes=1 << 20)
+    for slot in range(1, 401):
+        life.append(vote(slot, body=b"z" * 100))
+        life.flush()
+    assert life.journal.durable > 20 * BLOCK_BYTES
+    disk = life.disk.kill()
+    disk.written.clear()
+    journal, found = started(disk, 2, 1 << 20)
+    assert found == life.told
+    copied = [(offset, size) for name, offset, size in disk.written if name == "spare" and offset == BLOCK_BYTES][-1]
+    assert copied[1] < BLOCK_BYTES + 300
+    assert journal.read(1, 400) == [(r.slot, r.ballot, r.decree) for _, r in found]
+
+
+def test_what_cannot_be_read_twice_is_not_vouched_for() -> None:
+    """The page was evicted between reading and copying: the disk does not hold what memory held."""
+    life = Life(fresh())
+    life.append(vote(1))
+    life.flush()
+    life.append(vote(2))
+    disk = before_the_sync(life)
+
+    def before(call: str, name: str) -> None:
+        if call == "create" and name == "spare":
+            for inode in disk.files.values():
+                inode.cached = bytearray(inode.durable)
+                inode.pending.clear()
+
+    disk.before = before
+    with pytest.raises(JournalFailed, match="the disk does not hold what memory held"):
+        started(disk, 2)
+    check_kept(disk.kill(), life.told, life.safe)
+
+
+def test_power_loss_everywhere_refuses_nobody() -> None:
+    """`power-loss-everywhere`: a torn tail is no damage, or a cluster that lost power would not start (trap-T27)."""
+    for kept in range(64):
+        life = Life(fresh())
+        life.append(vote(1), vote(2))
+        life.flush()
+        life.append(*[vote(slot, body=b"w" * 700) for slot in range(3, 7)])
+        disk = before_the_sync(life)
+        check_kept(disk.lose_power(lambda unit, kept=kept: bool(kept >> unit & 1)), life.told, life.safe)
+
+
+def test_a_copy_torn_in_its_write_leaves_the_other() -> None:
+    life = Life(fresh())
+    life.append(promised(9))
+    life.flush()
+    disk = life.disk.kill()
+    file = disk.open(copy_name(1))
+    file.write(0, [b"half a rec"])
+    assert read_copy(disk, seed_of(MARK), 1) is None
+    found = check_kept(disk, life.told, life.safe)
+    assert promise_in(found) == ballot_of(9, 1)
+    after = read_copy(disk, seed_of(MARK), 1)
+    assert after is not None
+    assert after.promised == {0: ballot_of(9, 1)}
+
+
+def test_a_promise_known_to_a_copy_alone_is_told_and_made_durable() -> None:
+    """rule-R36: recovery takes the highest readable, and the new segment's head holds it before anything is said."""
+    life = Life(fresh())
+    life.append(vote(1))
+    life.flush()
+    disk = life.disk.kill()
+    write_copies(disk, seed_of(MARK), Noted(0, 0, {0: ballot_of(30, 2), 4: ballot_of(3, 3)}))
+    _, found = started(disk, 2)
+    assert promise_in(found) == ballot_of(30, 2)
+    assert promise_in(found, 4) == ballot_of(3, 3)
+    for copy in (1, 2):
+        file = disk.open(copy_name(copy))
+        file.write(0, [bytes(200)])
+    _, again = started(disk, 3)
+    assert again == found
