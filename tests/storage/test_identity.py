@@ -61,12 +61,12 @@ def test_two_directories_have_two_marks(tmp_path: Path) -> None:
 def test_missing_and_empty_are_refused_and_never_filled(tmp_path: Path) -> None:
     """bug-C14: "empty: initialise" is how a wiped replica votes as if it had never promised."""
     path = str(tmp_path / "data")
-    assert "multipaxos replace" in refused("missing", path)
+    assert "A lost or damaged disk" in refused("missing", path)
     assert not os.path.exists(path)
     os.mkdir(path)
     os.mkdir(os.path.join(path, "lost+found"))  # a file system of its own begins with this
     assert DataDirectory.look(path) == "empty"
-    assert "multipaxos replace" in refused("empty", path)
+    assert "A lost or damaged disk" in refused("empty", path)
     assert os.listdir(path) == ["lost+found"]
     DataDirectory.create(path, 1).close()
 
@@ -78,7 +78,7 @@ def test_an_emptied_directory_is_refused(tmp_path: Path) -> None:
         segment.unlink()
     assert "its journal was deleted" in refused("emptied", str(path))
     (path / MARK).unlink()
-    assert "multipaxos replace" in refused("foreign", str(path))
+    assert "A lost or damaged disk" in refused("foreign", str(path))
     with pytest.raises(DirectoryRefused) as refusal:
         DataDirectory.create(str(path), 3)
     assert refusal.value.reason == "foreign", "a used directory that lost its mark is not made anew"

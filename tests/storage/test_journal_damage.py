@@ -67,7 +67,7 @@ class Case:
             _, found = started(disk, 2)
         except JournalDamaged as damaged:
             assert damaged.segment in str(damaged)
-            assert "multipaxos replace" in str(damaged)
+            assert "A lost or damaged disk" in str(damaged)
             return "refused"
         kept = 0
         while kept < min(len(found), len(self.told)) and found[kept] == self.told[kept]:

@@ -50,8 +50,8 @@ class JournalDamaged(Exception):
         super().__init__(
             f"the journal in {where} is damaged at position {position}, file {segment}: {what}; {lost}. "
             "This replica must not vote again as it is: it may have forgotten what it promised or accepted. "
-            "Leave the files as they are (they may be the last copy of something), check the disk, and give this "
-            "machine a new replica in place of the old one with `multipaxos replace` while the other replicas run. "
+            "Leave the files as they are (they may be the last copy of something), check the disk, keep the other "
+            'replicas running, and see the README under "A lost or damaged disk". '
             "Do not cut, edit or delete the journal to get it started: that is how a cluster chooses twice."
         )
 

@@ -143,8 +143,8 @@ class DataDirectory:
             raise DirectoryRefused(
                 "missing",
                 f"{path} does not exist. If this replica is new, let its directory be made. If it ran before, its "
-                "memory is gone, and it must not vote again under its old id: give the path of the old directory, "
-                "or replace the replica (`multipaxos replace`).",
+                "memory is gone, and it must not vote again under its old id: give the path of the old directory; "
+                'where that is lost, see the README under "A lost or damaged disk".',
             ) from None
         except OSError as error:
             raise _unusable(path, error) from error
@@ -196,8 +196,8 @@ def _check_kind(path: str, kind: str) -> None:
         raise DirectoryRefused(
             "empty",
             f"{path} is empty. If this replica is new, let its directory be made. If it ran before, its memory is gone, "
-            "and it must not vote again under its old id: put the old directory back if it still exists as it was, or "
-            "replace the replica (`multipaxos replace`).",
+            "and it must not vote again under its old id: put the old directory back if it still exists as it was; "
+            'otherwise see the README under "A lost or damaged disk".',
         )
     if kind == "unfinished":
         raise DirectoryRefused(
@@ -209,8 +209,8 @@ def _check_kind(path: str, kind: str) -> None:
         raise DirectoryRefused(
             "foreign",
             f"{path} has files in it and is no multipaxos data directory (there is no file `{MARK}`). Give another path. "
-            "If the mark file was deleted, the directory cannot be trusted any more: replace the replica "
-            "(`multipaxos replace`).",
+            'If the mark file was deleted, the directory cannot be trusted any more: see the README under "A lost or '
+            'damaged disk".',
         )
 
 
@@ -292,7 +292,7 @@ def _opened(path: str, disk: Disk, replica: ReplicaId | None, cluster: str, move
         raise DirectoryRefused(
             "emptied",
             f"{path} belongs to replica {directory.replica}, and its journal was deleted. Put the files back if they "
-            "still exist as they were; otherwise replace the replica (`multipaxos replace`).",
+            'still exist as they were; otherwise see the README under "A lost or damaged disk".',
         )
     if CLUSTER in names:
         born = _get(disk, CLUSTER, path)
@@ -399,8 +399,8 @@ def _damaged(path: str, name: str) -> DirectoryRefused:
     return DirectoryRefused(
         "damaged",
         f"the file {name} in {path} is missing or cannot be read as it was written. Who this directory belongs to cannot "
-        "be known without it. Put the file back if it still exists as it was; otherwise replace the replica "
-        "(`multipaxos replace`) and check the disk.",
+        "be known without it. Put the file back if it still exists as it was; otherwise check the disk, "
+        'and see the README under "A lost or damaged disk".',
     )
 
 

@@ -168,13 +168,13 @@ def admit(mine: Hello, theirs: Hello, registered_mark: int | None, seen_incarnat
         # A voter that forgot its votes must not vote under the same id (trap-T4, bug-C14).
         return (
             f"the data directory of {they} was emptied or replaced (mark {theirs.mark:016x}, registered "
-            f"{registered_mark:016x}): it cannot come back under this id; put its directory back, or type "
-            f"`multipaxos replace {theirs.replica}`"
+            f"{registered_mark:016x}): it cannot come back under this id; put its directory back, or see "
+            'the README under "A lost or damaged disk"'
         )
     if theirs.incarnation < seen_incarnation:
         return (
             f"{they} comes as incarnation {theirs.incarnation}, {me} has seen {seen_incarnation}: an older copy of its "
-            f"data directory was put back, or two copies run; start the newest one, or type "
-            f"`multipaxos replace {theirs.replica}`"
+            f"data directory was put back, or two copies run; start the newest one, or see "
+            'the README under "A lost or damaged disk"'
         )
     return ""
