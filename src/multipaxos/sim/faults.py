@@ -1,0 +1,210 @@
+"""The nemesis of a world: which fault strikes when and whom, and how all of it is healed.
+
+Every kind of ``swarm.FAULT_KINDS`` stands here with its end: a fault that is not over when safety mode ends is ended by
+``heal``. All faults are counted in ``world.counts``; a campaign prints their distribution.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from multipaxos.core.ballot import ReplicaId
+from multipaxos.core.inputs import Handover, PeerDown, Wall
+from multipaxos.sim.network import MILLISECOND_NS
+from multipaxos.sim.swarm import DISRUPTIVE, SECOND_NS
+
+if TYPE_CHECKING:
+    from multipaxos.sim.world import World
+
+
+class Nemesis:
+    """Strikes one world."""
+
+    __slots__ = ("_is_over", "_struck_leader", "_weights", "world")
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self._is_over = False
+        self._struck_leader = False
+        self._weights = sorted(world.profile.faults.items())
+
+    def begin(self) -> None:
+        """Strike from now on, after the cluster had a moment to be born, and once at the leader for sure."""
+        profile = self.world.profile
+        self.world.after(1_500 * MILLISECOND_NS, self._strike)
+        self.world.after(profile.safety_ns // 2, self._strike_leader)
+
+    def heal(self) -> None:
+        """End everything, start everybody."""
+        self._is_over = True
+        world = self.world
+        for sender in world.ids:
+            for to in world.ids:
+                if sender != to:
+                    world.mend(sender, to)
+        world.slow.clear()
+        world.failing.clear()
+        world.network.rates = type(world.network.rates)()
+        for replica in world.ids:
+            world.unstall(replica)
+            world.resume(replica)
+            world.start(replica)
+        for replica in world.ids:
+            for peer in world.ids:
+                if replica < peer:
+                    world.connect(replica, peer)
+
+    def heal_core(self) -> list[ReplicaId]:
+        """End everything for a mere majority, and cut it off from all others, which go down."""
+        self._is_over = True
+        world = self.world
+        size = len(world.ids) // 2 + 1
+        core = sorted(world.random.sample(world.ids, size))
+        for replica in world.ids:
+            if replica not in core:
+                world.resume(replica)
+                world.unstall(replica)
+                world.crash(replica, False)
+        for sender in core:
+            for to in core:
+                if sender != to:
+                    world.mend(sender, to)
+        world.slow.clear()
+        world.failing.clear()
+        world.network.rates = type(world.network.rates)()
+        for replica in core:
+            world.unstall(replica)
+            world.resume(replica)
+            world.start(replica)
+        return core
+
+    # Whom and what
+
+    def _strike(self) -> None:
+        if self._is_over:
+            return
+        profile = self.world.profile
+        random = self.world.random
+        if self._weights:
+            kinds = [kind for kind, _ in self._weights]
+            kind = random.choices(kinds, [weight for _, weight in self._weights])[0]
+            self._do(kind, self._victim())
+        self.world.after(1 + int(random.expovariate(1.0) * profile.fault_every_ns), self._strike)
+
+    def _strike_leader(self) -> None:
+        if self._is_over:
+            return
+        leader = self.world.leader()
+        if leader == 0:
+            self.world.after(200 * MILLISECOND_NS, self._strike_leader)
+            return
+        kinds = [kind for kind in DISRUPTIVE if kind in self.world.profile.faults]
+        self._do(self.world.random.choice(kinds), leader, 2 * SECOND_NS)
+
+    def _victim(self) -> ReplicaId:
+        world = self.world
+        leader = world.leader()
+        if leader and world.random.random() < world.profile.leader_share:
+            return leader
+        return world.random.choice(world.ids)
+
+    def _do(self, kind: str, victim: ReplicaId, at_least: int = 0) -> None:
+        world = self.world
+        lasts = max(at_least, 1 + int(world.random.expovariate(1.0) * world.profile.fault_lasts_ns))
+        if kind != "failed sync":  # counted when it happens
+            world.count(kind)
+        world.note(f"fault {kind} at {victim}")
+        if kind == "process crash":
+            world.resume(victim)
+            world.crash(victim, False)
+            self._later(lasts, world.start, victim)
+        elif kind == "machine crash":
+            world.resume(victim)
+            world.crash(victim, True)
+            self._later(lasts, world.start, victim)
+        elif kind == "power loss":
+            for replica in world.ids:
+                world.resume(replica)
+                world.crash(replica, True)
+                self._later(world.random.randrange(SECOND_NS), world.start, replica)
+        elif kind == "failed sync":
+            world.failing.append(victim)
+        elif kind == "disk stall":
+            world.stall(victim)
+            self._later(lasts, world.unstall, victim)
+        elif kind == "slow disk":
+            world.slow[victim] = world.random.choice((10, 100))
+            self._later(lasts, world.slow.pop, victim, 1)
+        elif kind == "pause":
+            if world.replicas[victim].is_up:
+                world.pause(victim)
+                self._later(lasts, world.resume, victim)
+        elif kind == "one-way cut":
+            peer = self._other(victim)
+            pair = (victim, peer) if world.random.random() < 0.5 else (peer, victim)
+            self._cut([pair], lasts)
+        elif kind == "two-way cut":
+            self._cut(
+                [pair for peer in world.ids if peer != victim for pair in ((victim, peer), (peer, victim))], lasts
+            )
+        elif kind == "split":
+            # Single links break, in both directions: nobody is cut off, not everybody hears everybody (chained).
+            peer = self._other(victim)
+            self._cut([(victim, peer), (peer, victim)], lasts)
+        elif kind == "clog":
+            self._clog(lasts)
+        elif kind == "clock jump":
+            process = world.replicas[victim]
+            process.clock.wall_offset_ms += world.random.randrange(-3_600_000, 3_600_000)
+            if process.is_ready:
+                process.give(Wall(process.clock.wall_offset_ms))
+        elif kind == "hand-over":
+            leader = world.leader()
+            if leader and world.replicas[leader].is_ready:
+                world.replicas[leader].give(Handover(self._other(leader)))
+                world.wake(world.replicas[leader], world.now)
+
+    def _other(self, replica: ReplicaId) -> ReplicaId:
+        return self.world.random.choice([other for other in self.world.ids if other != replica])
+
+    def _cut(self, pairs: list[tuple[ReplicaId, ReplicaId]], lasts: int) -> None:
+        world = self.world
+        for sender, to in pairs:
+            world.network.cut(sender, to)
+            # Sooner or later the connection breaks under it; nobody refuses, nobody answers.
+            process = world.replicas[to]
+            if process.is_ready and world.random.random() < 0.3:
+                world.after(lasts // 2, self._broke, to, process.life, sender)
+        self._later(lasts, self._mend, pairs)
+
+    def _broke(self, replica: ReplicaId, life: int, peer: ReplicaId) -> None:
+        process = self.world.replicas[replica]
+        if process.life == life and process.is_ready:
+            process.give(PeerDown(peer, False))
+            self.world.wake(process, self.world.now)
+
+    def _mend(self, pairs: list[tuple[ReplicaId, ReplicaId]]) -> None:
+        for sender, to in pairs:
+            self.world.mend(sender, to)
+            if sender < to:
+                self.world.connect(sender, to)
+
+    def _clog(self, lasts: int) -> None:
+        """Swizzle-clogging: links stop one by one and go on in another order."""
+        world = self.world
+        pairs = [(sender, to) for sender in world.ids for to in world.ids if sender != to]
+        chosen = world.random.sample(pairs, world.random.randrange(1, len(pairs) + 1))
+        for sender, to in chosen:
+            world.after(world.random.randrange(1 + lasts // 2), self._begin_clog, sender, to)
+            self._later(lasts // 2 + world.random.randrange(1 + lasts // 2), world.mend, sender, to)
+
+    def _begin_clog(self, sender: ReplicaId, to: ReplicaId) -> None:
+        if not self._is_over:
+            self.world.network.clog(sender, to)
+
+    def _later(self, delay: int, action: Callable[..., Any], *arguments: Any) -> None:
+        """The end of a fault; ``heal`` has done it already when safety mode is over."""
+        self.world.after(delay, self._end, action, arguments)
+
+    def _end(self, action: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        if not self._is_over:
+            action(*arguments)

@@ -1,0 +1,71 @@
+"""Random worlds: 300 seeds with ZooKeeper clients and the real service, 200 of the core alone.
+
+A seed that fails prints itself and the command that replays it. Seeds that once failed stand in ``seeds.txt``, with a
+sentence each, and are run for ever.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from multipaxos.sim.campaign import LEADER_CHANGE, CampaignReport, failure_text, run_campaign, run_seed
+
+CLIENT_SEEDS = 300
+PLAIN_SEEDS = 200
+CHUNK = 50
+
+FAULTS = (
+    "clog", "clock jump", "disk stall", "failed sync", "hand-over", "machine crash", "message delay", "message drop",
+    "message duplicate", "message reorder", "one-way cut", "pause", "power loss", "process crash", "restart",
+    "slow disk", "split", "two-way cut",
+)  # fmt: skip
+
+
+def run(start: int, is_plain: bool) -> CampaignReport:
+    """One chunk of seeds; each must end well."""
+    report = run_campaign(start, CHUNK, is_plain)
+    assert not report.failures, "\n".join(failure_text(failed) for failed in report.failures)
+    return report
+
+
+@pytest.mark.parametrize("start", list(range(0, CLIENT_SEEDS, CHUNK)))
+def test_seeds_with_clients(start: int) -> None:
+    report = run(start, is_plain=False)
+    # A run in which nothing happens shows nothing.
+    assert report.share(LEADER_CHANGE) >= 0.8, "\n".join(report.lines())
+    assert report.totals["answered"] >= 100 * CHUNK
+    assert report.share("session resumed") >= 0.5
+    for fault in FAULTS:
+        assert report.totals.get(fault, 0) > 0, f"no seed saw: {fault}"
+
+
+@pytest.mark.parametrize("start", list(range(0, PLAIN_SEEDS, CHUNK)))
+def test_seeds_of_the_core_alone(start: int) -> None:
+    report = run(start, is_plain=True)
+    assert report.share(LEADER_CHANGE) >= 0.8
+    assert report.share("adoption from a lower ballot") > 0.1
+    assert report.share("two leaders at once") > 0.1
+    assert report.share("a crash between a write and its sync") > 0.1
+
+
+def test_every_seed_has_its_share_of_operations() -> None:
+    for seed in range(5):
+        report = run_seed(seed)
+        assert report.counts["answered"] >= 100
+        assert report.counts["sessions"] >= 3
+
+
+def fixed_seeds() -> list[tuple[int, bool]]:
+    """Lines of seeds.txt: the seed, ``plain`` or ``clients``, and why it is kept."""
+    found = []
+    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            seed, kind, _ = line.split(maxsplit=2)
+            found.append((int(seed), kind == "plain"))
+    return found
+
+
+@pytest.mark.parametrize("seed,is_plain", fixed_seeds())
+def test_seeds_that_once_failed(seed: int, is_plain: bool) -> None:
+    report = run_seed(seed, is_plain)
+    assert not report.is_failed, failure_text(report)
