@@ -110,7 +110,7 @@ def read_copy(disk: Disk, seed: int, copy: int) -> Noted | None:
 
 
 def _encode(seed: int, copy: int, noted: Noted) -> bytes:
-    body = _HEAD.pack(noted.journal, noted.segment, len(noted.promised))
+    parts = [_HEAD.pack(noted.journal, noted.segment, len(noted.promised))]
     for group in sorted(noted.promised):
-        body += _PROMISE.pack(group, noted.promised[group])
-    return encode(seed, COPY, copy, body)
+        parts.append(_PROMISE.pack(group, noted.promised[group]))
+    return encode(seed, COPY, copy, b"".join(parts))
