@@ -93,6 +93,32 @@ def test_when_no_server_answers_each_one_is_named_with_its_reason() -> None:
     asyncio.run(run())
 
 
+def test_a_name_no_host_can_have_is_an_answer_too() -> None:
+    async def run() -> None:
+        with pytest.raises(NotConnected, match="not a possible host name"):
+            async with Client(f"{'x' * 70}:1", request_timeout=0.2):
+                raise AssertionError("connected to nobody")
+
+    asyncio.run(run())
+
+
+def test_a_defect_in_connecting_ends_the_client_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        reports: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+
+        async def attach(self: Client, address: object) -> bool:
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(Client, "_attach", attach)
+        client = Client("127.0.0.1:1")
+        with pytest.raises(ClientClosed):
+            await client.open()
+        assert [report["message"] for report in reports] == ["the client can no longer connect"]
+
+    asyncio.run(run())
+
+
 def test_a_write_whose_reply_was_lost_is_not_repeated() -> None:
     async def run() -> None:
         cluster = FakeCluster()

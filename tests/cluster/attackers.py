@@ -1,5 +1,5 @@
 """What a hostile neighbour does to a port, as a process of its own: ``python attackers.py KIND HOST:PORT SECONDS SEED``
-(for ``idle`` SEED is the number of connections).
+(for ``idle_client`` and ``idle_peer`` SEED is the number of connections).
 
 A process, so that its work does not stand in the way of the bystander whose latency a test measures; paced, so that it
 attacks the replica's code and not the machine's two cores. It uses nothing of the project but the frame codec.
@@ -50,6 +50,7 @@ def random_bytes(target: Target, seconds: float, random: Random) -> None:
         with _connected(target) as one:
             one.sendall(random.choice(beginnings) + random.randbytes(random.choice((1, 3, 4, 30, 1000, 100_000))))
             if random.random() < 0.5:
+                one.settimeout(10 * PACE_S)
                 one.recv(4096)
 
     _until(seconds, attempt)
@@ -141,7 +142,7 @@ def never_read(target: Target, seconds: float, random: Random) -> None:
 
 
 def never_read_events(target: Target, seconds: float, random: Random) -> None:
-    """Watches all there is, sees to it that much happens, and never reads of it."""
+    """Watches all there is, sees to it that much happens, and never reads of it. Each watcher may cost 16 MiB."""
     open_ones: list[socket.socket] = []
     path = "/" + "n" * 2000
     writer = _connected(target)
@@ -149,7 +150,7 @@ def never_read_events(target: Target, seconds: float, random: Random) -> None:
     changes = b"".join(zk.request_frame(2, zk.OP_SET_DATA, zk.encode_set_data(path, b"")) for _ in range(20))
 
     def attempt(_: int) -> None:
-        if len(open_ones) < 8:
+        if len(open_ones) < 3:
             one = _connected(target)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             open_ones.append(one)
@@ -167,8 +168,8 @@ def never_read_events(target: Target, seconds: float, random: Random) -> None:
             one.close()
 
 
-def hold_idle(target: Target, seconds: float, count: int) -> None:
-    """Half with a session, the others silent from the beginning; they stay until ``seconds`` are over."""
+def hold_idle(target: Target, seconds: float, count: int, is_peer: bool) -> None:
+    """Half of them say nothing at all; the others have a session, or on a peer port half an introduction."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 100)), hard))
     open_ones: list[socket.socket] = []
@@ -176,7 +177,10 @@ def hold_idle(target: Target, seconds: float, count: int) -> None:
         for number in range(count):
             one = _connected(target)
             open_ones.append(one)
-            if number % 2:
+            if is_peer and number % 2:
+                with contextlib.suppress(OSError):  # crowded out already
+                    one.sendall(_hello()[:30])
+            elif number % 2:
                 one.sendall(_handshake(40_000))
                 assert one.recv(4096), "a session was refused"
         print("open", flush=True)
@@ -201,8 +205,8 @@ def main() -> None:
     kind, where, seconds, seed = sys.argv[1:]
     host, _, port = where.rpartition(":")
     target = (host, int(port))
-    if kind == "idle":
-        hold_idle(target, float(seconds), int(seed))
+    if kind.startswith("idle"):
+        hold_idle(target, float(seconds), int(seed), kind == "idle_peer")
         return
     attacks = {one.__name__: one for one in (random_bytes, half_frames, giant_frames, never_read, never_read_events)}
     attacks[kind](target, float(seconds), Random(int(seed)))

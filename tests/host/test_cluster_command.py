@@ -258,6 +258,9 @@ def test_a_replica_on_its_own(commands: Any, tmp_path: Path) -> None:
     serve = commands("serve", "--data", "alone")
     assert serve.until("ready: connect to").split()[-1] == address
     assert serve.end(signal.SIGTERM) == 0
+    shutil.rmtree(tmp_path / "alone" / "replica-1")
+    lost = once("serve", "--data", "alone", folder=tmp_path)
+    assert lost.returncode == 1 and "does not exist" in lost.stderr
 
 
 def test_serve_from_a_file_and_check(commands: Any, tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 Only options and words; the replica is run by ``host/process.py``.
 """
 
-import os
 import sys
 
 import typer
 
 from multipaxos.host.config import CLIENT_PORT, PEER_PORT, ConfigError, ReplicaConfig, load
-from multipaxos.host.folder import ALONE_DEFAULT, ClusterFolder, FolderError
+from multipaxos.host.folder import ALONE_DEFAULT, FolderError
 
 
 def describe(config: ReplicaConfig) -> list[str]:
@@ -61,7 +60,9 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(2)
         try:
             if file is None:
-                raise typer.Exit(_serve_alone(data or ALONE_DEFAULT, client_port, peer_port, moved))
+                from multipaxos.host.alone import run_alone
+
+                raise typer.Exit(run_alone(data or ALONE_DEFAULT, client_port, peer_port, moved))
             config = load(file)
         except (ConfigError, FolderError) as error:
             print(f"error: {error}", file=sys.stderr)
@@ -71,24 +72,6 @@ def register(app: typer.Typer) -> None:
                 print(line)
             print(f"{file}: can be run")
             return
-        raise typer.Exit(_serve(config, moved))
+        from multipaxos.host.process import run_in_foreground
 
-
-def _serve_alone(data: str, client_port: int | None, peer_port: int | None, is_moved: bool) -> int:
-    with ClusterFolder.open(data, 1 if not os.path.exists(data) else None, client_port, peer_port) as folder:
-        if len(folder.places) != 1:
-            raise FolderError(
-                f"{folder.shown} was made for {len(folder.places)} replicas; run them with: multipaxos cluster --data {data}"
-            )
-        place = folder.places[0]
-        folder.write_state({place.id: os.getpid()}, 0, {place.id: "serving"})
-        try:
-            return _serve(load(folder.config_path(place.id)), is_moved)
-        finally:
-            folder.write_state({}, 0)
-
-
-def _serve(config: ReplicaConfig, is_moved: bool) -> int:
-    from multipaxos.host.process import run_in_foreground
-
-    return run_in_foreground(config, is_moved)
+        raise typer.Exit(run_in_foreground(config, moved))

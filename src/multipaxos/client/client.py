@@ -181,6 +181,7 @@ class Client:
         loop = asyncio.get_running_loop()
         self._established = loop.create_future()
         self._task = loop.create_task(self._stay_attached())
+        self._task.add_done_callback(self._stopped_trying)
         try:
             async with asyncio.timeout(self._request_timeout):
                 await self._established
@@ -574,6 +575,13 @@ class Client:
             pause = min(_PAUSE_SECONDS_MAX, pause * 2 or 0.02)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
+    def _stopped_trying(self, task: "asyncio.Task[None]") -> None:
+        """A defect must not leave calls waiting for a connection that nobody makes any more."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._report("the client can no longer connect", error)
+            if self._state not in _ENDED:
+                self._end(SessionState.CLOSED)
+
     async def _attach(self, address: Address) -> bool:
         """Try one server; whether the session is attached there."""
         loop = asyncio.get_running_loop()
@@ -595,6 +603,9 @@ class Client:
             return False
         except OSError as error:
             self._last_words[address] = failure_text(error)
+            return False
+        except UnicodeError:  # what the resolver's codec says of a name that no host can have
+            self._last_words[address] = "it is not a possible host name"
             return False
         except BaseException:
             connection.abort("the client was closed")
@@ -695,7 +706,7 @@ class Client:
             # The callback is the user's; its failure must neither break the connection nor pass unseen.
             self._report(f"the watch of {event.path} failed", error)
 
-    def _report(self, message: str, error: Exception) -> None:
+    def _report(self, message: str, error: BaseException) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
     def _end(self, state: SessionState) -> None:

@@ -246,8 +246,9 @@ class Replica:
         heartbeat = self.settings.heartbeat_ns
         is_alone = self.membership.newest().voters == (self.id,)
         self.election.suspect_at = now if is_alone else now + heartbeat + self.draw(2 * heartbeat)
-        birth.check_mark(self, Effects())
-        return self.step((), now, drawn)
+        effects = self.step((), now, drawn)
+        birth.check_mark(self, effects)
+        return effects
 
     def step(self, inputs: Sequence[Input], now: int, drawn: int) -> Effects:
         """One turn: everything that came in since the last one. Batches are formed and slots applied at its end."""

@@ -134,6 +134,7 @@ class Service:
         if applied.began_epoch:
             machine.begin_epoch(applied.epoch, applied.reign)
         if applied.configuration is not None:
+            shared.voters = len(applied.configuration.voters)
             text = config_text(applied.configuration)
             if text:
                 machine.configured(text, applied.time_ms)

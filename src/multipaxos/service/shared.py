@@ -32,7 +32,7 @@ class Shared:
         "answer_until", "answered", "behind", "connections", "contact", "crowded", "dropped", "events",
         "incarnation", "is_full", "is_leading", "latency_count", "latency_max_ns", "latency_min_ns", "latency_total_ns",
         "leader", "machine", "out", "owners", "paused", "pending", "per_address", "received", "replica",
-        "settings", "stalled", "started_at", "turn", "unanswered", "watches", "young", "young_due",
+        "settings", "stalled", "started_at", "turn", "unanswered", "voters", "watches", "young", "young_due",
     )  # fmt: skip
 
     def __init__(self, replica: ReplicaId, incarnation: int, settings: ServiceSettings) -> None:
@@ -66,6 +66,7 @@ class Shared:
 
         # For tools: never read by anything that decides.
         self.started_at = 0
+        self.voters = 0  # of the newest configuration applied
         self.received = 0
         self.answered = 0
         self.dropped = 0

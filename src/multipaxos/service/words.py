@@ -89,6 +89,7 @@ def figures(shared: Shared, now: int) -> dict[str, int]:
         "approximate_data_size": machine.data_bytes,
         "global_sessions": len(machine.sessions),
         "local_sessions": 0,
+        "quorum_size": shared.voters,
     }
 
 
