@@ -128,7 +128,7 @@ class ReplicaHandle:
     def start(self) -> None:
         """Start its process and go on: ``is_serving`` says when it serves."""
         assert not self.is_alive, f"replica {self.id} runs already"
-        self._reap()
+        self.reap()
         environment = dict(os.environ)
         if self.shim is not None:
             self.shim.mend()
@@ -155,7 +155,8 @@ class ReplicaHandle:
                 event = json.loads(line)
                 self.state, self.text = str(event.get("state", "")), str(event.get("text", ""))
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Wait for the end of its process and let go of its pipes."""
         process = self.process
         if process is None:
             return
@@ -175,7 +176,7 @@ class ReplicaHandle:
         assert self.is_alive, f"replica {self.id} is dead already; its log: {self.tail()}"
         at = time.monotonic()
         os.kill(self.pid, signal.SIGKILL)
-        self._reap()
+        self.reap()
         return at
 
     def lose_power(self) -> float:
@@ -207,7 +208,7 @@ class ReplicaHandle:
                 process.wait(patience)
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
-        self._reap()
+        self.reap()
 
     @property
     def mode(self) -> str:
@@ -333,6 +334,14 @@ class ProcessCluster:
             if one.is_alive:
                 one.go_on()
         self.start()
+
+    def kill_all(self, replicas: Iterable[ReplicaHandle] | None = None) -> None:
+        """SIGKILL to several at one moment: none of them sees another die."""
+        dying = list(self.replicas if replicas is None else replicas)
+        for one in dying:
+            os.kill(one.pid, signal.SIGKILL)
+        for one in dying:
+            one.reap()
 
     def wait_serving(self, replicas: Iterable[ReplicaHandle], seconds: float = START_PATIENCE_S) -> None:
         """Wait until they serve clients."""

@@ -102,14 +102,16 @@ class Writers:
         return max(later - earlier for earlier, later in itertools.pairwise(edges))
 
     def check_all_there(self, address: tuple[str, int]) -> None:
-        """Every acknowledged write is there, and nothing nobody wrote."""
+        """Every acknowledged write is there, and nothing nobody wrote. The writers may go on meanwhile."""
+        with self._lock:
+            acknowledged = set(self.acknowledged)
         with RawClient(address) as client:
             client.sync("/")
             reply = client.ask(zk.OP_GET_CHILDREN, zk.encode_watched_path(self._path))
             found = set(zk.decode_children(reply.body))
+        missing = acknowledged - found
+        assert not missing, f"{len(missing)} acknowledged writes are lost: {sorted(missing)[:5]}"
         with self._lock:
-            missing = set(self.acknowledged) - found
-            assert not missing, f"{len(missing)} acknowledged writes are lost: {sorted(missing)[:5]}"
             assert found <= set(self.acknowledged) | self.maybe
 
     def start(self) -> None:
@@ -147,11 +149,10 @@ def test_one_command_at_a_time_costs_one_sync_per_replica_each(shimmed_cluster: 
     wait_quiet(replicas)
     counts = [disk(one).counters.done - then.done for one, then in zip(replicas, before, strict=True)]
     say(f"{writes} writes one at a time: {counts} syncs")
-    # A few more are segments made ahead. The slowest replica may find two writes waiting and share a sync; but each write
-    # was answered before the next was sent, so a quorum synced each by itself.
+    # A few more are segments made ahead. A replica that was slower than the other two may find two writes waiting and
+    # share a sync; but each write was answered before the next was sent, so two replicas synced it by itself.
     assert max(counts) <= writes * 1.02 + 3
-    assert sum(sorted(counts)[1:]) >= 2 * writes
-    assert min(counts) >= writes * 0.8
+    assert sum(counts) >= 2 * writes
     client.close()
 
 
@@ -333,28 +334,21 @@ def test_what_was_read_at_a_start_is_synced_before_it_is_vouched_for(shimmed_clu
         disk(cached).hang()
         client.send(client.prepare(zk.OP_CREATE, zk.encode_create("/vouched", b"")))
         wait_until(lambda: disk(cached).counters.hanging > 0, "the vote to wait for the disk")
-        cached.kill()
+        begun = cached.kill()
         disk(cached).heal()
         cached.start()
-        try:
-            is_acknowledged = client.reply(8.0).err == 0
-        except (TimeoutError, ConnectionClosed):
-            is_acknowledged = False
-    with writing(shimmed_cluster) as writers:
-        wait_until(lambda: writers.count > 50, "writes to be acknowledged by the two good disks", 20)
-    say(f"the write in doubt was {'acknowledged' if is_acknowledged else 'not acknowledged'}")
-    synced.kill()
-    leader.lose_power()
-    cached.lose_power()
+        assert client.reply(15.0).err == 0, "the restarted replica and the one that synced it are a quorum"
+        # At once, before a later sync in the same file makes good for one that is missing.
+        shimmed_cluster.kill_all([synced, leader, cached])
+    say(f"vouched for {time.monotonic() - begun:.2f} s after the kill; {disk(cached).drop_unsynced()} changes dropped")
+    disk(leader).drop_unsynced()
     disk(leader).heal()
     leader.start()
     cached.start()
     shimmed_cluster.wait_serving([leader, cached])
-    writers.check_all_there(cached.client)
     with RawClient(cached.client) as client:
         client.sync("/")
-        children = zk.decode_children(client.ask(zk.OP_GET_CHILDREN, zk.encode_watched_path("/")).body)
-    assert not is_acknowledged or "vouched" in children
+        assert "vouched" in zk.decode_children(client.ask(zk.OP_GET_CHILDREN, zk.encode_watched_path("/")).body)
 
 
 def test_slow_disks_everywhere_do_not_send_leadership_round(shimmed_cluster: ProcessCluster) -> None:

@@ -15,13 +15,18 @@ from raw_client import ConnectionClosed, RawClient
 
 from multipaxos.wire import zookeeper as zk
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads a process's memory from /proc"),
+]
 
 ATTACK_S = by_length(3.0, 30.0)
 BEFORE_S = by_length(2.0, 15.0)
 IDLE_CONNECTIONS = by_length(500, 5000)
 GROWTH_BYTES_MAX = 64 << 20
 IDLE_BYTES_MAX = 32 << 10
+LOG_BYTES_MAX = 64 << 10
 
 
 class Bystander:
@@ -97,6 +102,7 @@ def attacked(cluster: ProcessCluster, kind: str, port: str, seed: int, allowed_b
         begun = time.perf_counter()
         wait_until(lambda: time.perf_counter() - begun > BEFORE_S, "the quiet before", BEFORE_S + 10)
         resident = [one.resident_bytes() for one in cluster.replicas]
+        logged = target.log.stat().st_size
         where = target.client if port == "client" else target.peer
         with attack(kind, where, ATTACK_S, seed) as process:
             assert process.stdout is not None
@@ -124,6 +130,7 @@ def attacked(cluster: ProcessCluster, kind: str, port: str, seed: int, allowed_b
     assert [one.pid for one in cluster.replicas if one.is_alive] == pids
     assert target.is_serving and target is cluster.leader()
     assert most < allowed_bytes
+    assert target.log.stat().st_size - logged < LOG_BYTES_MAX, "whoever reaches a port can fill the log"
     assert during <= by_length(5 * before + 20, 2 * before + 5)
 
 

@@ -33,6 +33,11 @@ class Acceptor:
         """Whether an accept at ``ballot`` may be answered with a vote: PMS P1a."""
         return ballot >= self.promised
 
+    def contradicts(self, ballot: Ballot, slot: Slot, decree: Decree) -> bool:
+        """Whether another decree was accepted in this slot at this very ballot. No honest leader proposes two (PMMC A4)."""
+        vote = self.votes.get(slot)
+        return vote is not None and vote[0] == ballot and vote[1] != decree
+
     def accept(self, ballot: Ballot, slot: Slot, decree: Decree) -> bool:
         """Vote for ``decree``. True where the vote is new, and must be durable before it is said.
 

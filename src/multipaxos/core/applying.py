@@ -10,6 +10,7 @@ from multipaxos.core.decree import (
     KIND_CONFIGURATION,
     KIND_EPOCH,
     Decree,
+    MalformedDecree,
     commands_of,
     configuration_text_of,
     epoch_ballot_of,
@@ -58,6 +59,9 @@ class Applying:
             time_ms = reign.advance(wall_of(decree))
             configuration = decode_configuration(configuration_text_of(decree))
             if not self.membership.is_born:
+                if slot != 1:  # no honest leader proposes it; refused everywhere alike, for apply is total (rule-R17)
+                    effects.note("apply.malformed", slot, 0)
+                    return Applied(slot, time_ms, reign.epoch, reign.ballot, False, [], None)
                 effects.note("apply.birth", configuration.cluster)
             self.membership.apply(slot, configuration)
             return Applied(slot, time_ms, reign.epoch, reign.ballot, False, [], configuration)
@@ -81,8 +85,16 @@ class Applying:
                 effects.note("apply.stream.repeat", slot, origin, first, skipped)
                 if skipped == count:
                     continue
+            try:
+                commands = commands_of(decree, begin, end)
+            except MalformedDecree:
+                commands = []
+            if not count or len(commands) != count:
+                # Segments travel unopened. One that does not hold what it says is refused everywhere alike, and without
+                # consuming a serial: an exception would stop every replica at this slot, at each start (rule-R17).
+                effects.note("apply.malformed", slot, origin)
+                continue
             self.streams.take(origin, incarnation, start, first + count - 1)
-            commands = commands_of(decree, begin, end)
             serial = first + skipped if is_own else 0
             for command in commands[skipped:] if skipped else commands:
                 found.append((origin, serial, command))

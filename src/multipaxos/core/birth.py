@@ -29,6 +29,13 @@ def propose_birth(replica: "Replica", now: int, effects: Effects) -> None:
     assert leadership is not None and campaign is not None
     if replica.ledger.is_learned(1) or 1 in leadership.open:
         return
+    prefix, whose = campaign.highest_prefix()
+    if prefix > 0:
+        # Slot 1 is chosen, though the promises this leadership stands on know nothing of it: one of those directories
+        # was emptied since. What is chosen is fetched, and names the marks.
+        effects.note("leader.birth.chosen", whose, prefix)
+        replica.stand_down(now)
+        return
     report = campaign.reported.get(1)
     if report is not None:
         effects.note("leader.adopt", 1, report[0])
@@ -65,6 +72,24 @@ def check_mark(replica: "Replica", effects: Effects) -> None:
     member = replica.membership.newest().member(replica.id)
     if member is not None and member.mark not in (0, replica.mark):
         effects.stop = emptied(replica.id)
+
+
+def disown_strangers(replica: "Replica", effects: Effects) -> None:
+    """Slot 1 is applied: promises taken before the marks were known count from now on only where the mark is the
+    registered one. A leadership for which another counted ends, though later promises may have made up for it since:
+    what it adopted it chose without them, so it would put its own decrees over chosen ones."""
+    campaign = replica.campaign
+    if campaign is None:
+        return
+    strangers: list[ReplicaId] = []
+    for voter in sorted(campaign.promised):
+        member = replica.membership.newest().member(voter)
+        if member is None or member.mark not in (0, campaign.marks[voter]):
+            effects.note("candidate.promise.stranger", voter, campaign.marks[voter])
+            strangers.append(voter)
+    campaign.promised.difference_update(strangers)
+    if strangers and replica.leadership is not None:
+        replica.end_leadership()
 
 
 def emptied(replica: ReplicaId) -> str:

@@ -20,18 +20,28 @@ RUN_SLOTS_MAX = 4096
 class Catchup:
     """How far others are known to be, and the one fetch that is under way."""
 
-    __slots__ = ("asked_until", "source", "target")
+    __slots__ = ("asked_until", "source", "target", "unanswered")
 
     def __init__(self) -> None:
         self.target: Slot = 0  # all up to here is known to be chosen
         self.source: ReplicaId = 0  # who said so last
         self.asked_until = 0  # a fetch is under way until then; 0 for none
+        self.unanswered = 0  # fetches sent since the last answer
 
     def hear(self, chosen_prefix: Slot, source: ReplicaId) -> None:
         """``source`` knows slots up to ``chosen_prefix``."""
         if chosen_prefix >= self.target:
             self.target = chosen_prefix
             self.source = source
+
+    def ask_whom(self, others: tuple[ReplicaId, ...]) -> ReplicaId:
+        """Who gets the next fetch: whoever spoke of the target, and every second time without an answer another peer, in
+        turn. The one who spoke may be dead by now, or hear nothing of what is sent to it (rule-R32)."""
+        asked = self.source
+        if self.unanswered % 2 and others:
+            asked = others[self.unanswered // 2 % len(others)]
+        self.unanswered += 1
+        return asked
 
     def fetch(self, replica: ReplicaId, acceptor: Acceptor, ledger: Ledger) -> Fetch:
         """Ask for all between the chosen prefix and the target."""

@@ -101,6 +101,13 @@ def on_echo(replica: "Replica", message: Echo, now: int, effects: Effects) -> No
     leadership = replica.leadership
     if leadership is None or message.ballot != leadership.ballot:
         return
+    if message.number > leadership.number:
+        # An answer to a heartbeat that was never sent would confirm every round to come (rule-R19).
+        effects.note("message.future", message.sender, message.number)
+        effects.malformed.append(message.sender)
+        return
+    if replica.is_leap(message.promised, message.sender, effects):
+        return
     leadership.hear_echo(message.sender, message.number, message.promised)
     leadership.disk_ages[message.sender] = message.disk_age_ns
     leadership.peer_applied[message.sender] = message.applied
@@ -159,6 +166,8 @@ def on_probe(replica: "Replica", message: Probe, now: int, effects: Effects) -> 
 
 
 def on_probe_answer(replica: "Replica", message: ProbeAnswer, now: int, effects: Effects) -> None:
+    if replica.is_leap(message.promised, message.sender, effects):
+        return
     replica.see(message.promised)
     replica.catchup.hear(message.chosen_prefix, message.sender)
     election = replica.election
@@ -249,8 +258,8 @@ def hear_of_higher(replica: "Replica", above: Ballot, now: int, effects: Effects
     leadership = replica.leadership
     assert leadership is not None
     replica.see(above)
-    if leadership.inquired == above:
-        return
+    if above <= leadership.inquired:
+        return  # a campaign above the highest passes all; were each nack asked about anew, two of them would wait for ever
     leadership.inquired = above
     leadership.inquired_until = now + replica.settings.heartbeat_ns
     effects.note("leader.inquire", leadership.ballot, above)

@@ -24,7 +24,7 @@ class Forwarding:
         self.start = start
         self.next_serial = 1
         self.addressed: Ballot = NO_BALLOT  # the leadership that was sent what is not in _unsent
-        self.progress_at = 0  # when something was last sent anew or applied; 0 while nothing is under way
+        self.progress_at = 0  # when something was last applied, or all sent again; 0 while nothing is under way
         self.unapplied_bytes = 0
         self._gathered: list[bytes] = []  # of this turn, not yet made into a segment
         self._gathered_bytes = 0

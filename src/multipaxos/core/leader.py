@@ -41,6 +41,8 @@ class PromisePages:
             whole.append(found)
             if found.page_last >= self._end:
                 return whole
+            if found.page_last < at:
+                return None  # an empty page before the end, which no honest acceptor sends, would lead round in circles
             at = found.page_last + 1
 
 
@@ -98,12 +100,13 @@ class Campaign:
                 whose = replica
         return best, whose
 
-    def to_propose(self, above: Slot) -> deque[tuple[Slot, Decree]]:
-        """What phase 2 must begin with: reported decrees are adopted, slots nobody reports below them become no-ops.
+    def to_propose(self, above: Slot, learned: Slot = 0) -> deque[tuple[Slot, Decree]]:
+        """What phase 2 must begin with: reported decrees are adopted, slots nobody reports below them, or below
+        ``learned``, the highest slot learned here, become no-ops.
 
         PMS 3: with 1 to 134, 138 and 139 known, 135 and 140 reported, this gives 135, no-op in 136 and 137, and 140.
         """
-        top = max(self.reported, default=0)
+        top = max(max(self.reported, default=0), learned)
         found: deque[tuple[Slot, Decree]] = deque()
         for slot in range(above + 1, top + 1):
             report = self.reported.get(slot)

@@ -24,19 +24,20 @@ def forward(replica: "Replica", now: int, effects: Effects) -> None:
     reign = replica.applying.reign.ballot
     if reign == NO_BALLOT or reign != replica.election.leader_ballot:
         return
-    if forwarding.addressed != reign:
+    is_stuck = forwarding.progress_at > 0 and now - forwarding.progress_at >= replica.settings.election_max_ns
+    if forwarding.addressed != reign or is_stuck:
         forwarding.addressed = reign
         if forwarding.is_waiting:
             effects.note("gateway.resend", reign)
             forwarding.resend_all()
-    elif forwarding.progress_at and now - forwarding.progress_at >= replica.settings.election_max_ns:
-        effects.note("gateway.resend", reign)
-        forwarding.resend_all()
+            forwarding.progress_at = now
     if not forwarding.has_unsent:
         return
     leader = owner_of(reign)
     segments = forwarding.take_unsent()
-    forwarding.progress_at = now
+    if not forwarding.progress_at:
+        # Sending more is no progress: behind a segment that was lost nothing is taken, however much comes after it.
+        forwarding.progress_at = now
     if effects.listening:
         effects.note("gateway.forward", reign, len(segments))
     for segment in segments:

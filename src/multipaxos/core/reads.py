@@ -18,13 +18,13 @@ class Reads:
         self.asked_at = 0  # when the oldest open query was sent; 0 for none
         # An answer to a query of an earlier start must not confirm a read of this one: its round is older than the read.
         self._number = incarnation << 32
-        self._asked: dict[int, list[int]] = {}
+        self._asked: dict[int, tuple[int, list[int]]] = {}  # query -> when it was sent, its tokens; oldest first
         self._ready: list[tuple[Slot, int]] = []  # (read slot, token), waiting for apply
 
     def ask(self, ballot: Ballot, now: int) -> int:
         """One query for all that wait; its number. The leader counts a query as arrived when it receives it."""
         self._number += 1
-        self._asked[self._number] = self.waiting
+        self._asked[self._number] = (now, self.waiting)
         self.waiting = []
         self.asked_ballot = ballot
         if self.asked_at == 0:
@@ -34,17 +34,19 @@ class Reads:
     def ask_again(self) -> None:
         """Whatever was asked may be lost, or its leader gone: back to the beginning."""
         for number in sorted(self._asked):
-            self.waiting.extend(self._asked[number])
+            self.waiting.extend(self._asked[number][1])
         self._asked.clear()
         self.asked_at = 0
 
     def answer(self, number: int, slot: Slot) -> None:
         """The leader's answer to one query."""
-        tokens = self._asked.pop(number, None)
-        if tokens is not None:
-            self._ready.extend((slot, token) for token in tokens)
-        if not self._asked:
-            self.asked_at = 0
+        asked = self._asked.pop(number, None)
+        if asked is not None:
+            self._ready.extend([(slot, token) for token in asked[1]])
+        self.asked_at = 0
+        for at, _ in self._asked.values():
+            self.asked_at = at
+            break
 
     def confirmed(self, slot: Slot, token: int) -> None:
         """A local read at the leader, confirmed by its round."""

@@ -43,6 +43,7 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "leader.fill": (("slot",), "slot {slot}: nobody reported anything: no-op"),
     "leader.birth.wait": (("missing",), "the cluster is born only when all first voters are there; missing: {missing}"),
     "leader.birth": (("cluster",), "all first voters are there and have voted for nothing: propose the birth of {cluster}"),
+    "leader.birth.chosen": (("peer", "chosen_prefix"), "{peer} knows slots to {chosen_prefix} chosen: the cluster is born, fetch instead"),
     "leader.epoch": (("slot", "ballot"), "slot {slot}: epoch decree of {ballot}"),
     "leader.reign": (("epoch", "ballot"), "epoch {epoch} of {ballot} is applied: takes commands and reads"),
     "leader.passed": (("ballot", "reign"), "the epoch decree of {ballot} was ignored, {reign} is later: stand down"),
@@ -71,6 +72,7 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "apply.epoch": (("slot", "epoch", "reign"), "slot {slot}: epoch {epoch} begins with {reign}"),
     "apply.epoch.ignored": (("slot", "ballot", "reign"), "slot {slot}: epoch decree of {ballot} is below the noted {reign}: ignored"),
     "apply.birth": (("cluster",), "cluster {cluster} is born"),
+    "apply.malformed": (("slot", "origin"), "slot {slot}: what stands there of {origin} does not hold what it says: refused"),
     "apply.stream.repeat": (("slot", "origin", "serial", "skipped"), "slot {slot}: {skipped} commands of {origin} from {serial} are repeats or behind a gap: skipped"),
     "apply.stream.other_start": (("slot", "origin"), "slot {slot}: the stream of {origin} began with another start: refused"),
     # Forwarding and reads
@@ -79,6 +81,8 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "read.round": (("number", "reads"), "heartbeat {number} confirms {reads} reads that arrived before it"),
     "read.ask": (("ballot", "number"), "query {number}: a read slot from the leader of {ballot}"),
     "read.slot": (("number", "slot"), "query {number}: answer when slot {slot} is applied"),
+    "message.future": (("peer", "number"), "{peer} answers heartbeat {number}, which was never sent: malformed"),
+    "message.contradiction": (("peer", "ballot", "slot"), "{peer} proposes another decree in slot {slot} at {ballot} than before: malformed"),
     "message.leap": (("peer", "ballot"), "{peer} sent {ballot}, further ahead than any honest ballot: malformed"),
 }  # fmt: skip
 

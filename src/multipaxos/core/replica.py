@@ -411,6 +411,10 @@ class Replica:
             )
         elif slot == 1 and not birth.is_registered_by(self, message.decree, effects):
             return
+        elif self.acceptor.contradicts(ballot, slot, message.decree):
+            effects.note("message.contradiction", message.sender, ballot, slot)
+            effects.malformed.append(message.sender)
+            return
         else:
             self._vote(ballot, slot, message.decree, effects)
             # A repeat writes nothing, yet waits like the first: for the journal position reached by now (rule-R33).
@@ -438,7 +442,7 @@ class Replica:
         """Begin phase 1 at a new ballot, for all open slots at once (PMS 3)."""
         ballot = next_ballot(self.id, max(self.acceptor.promised, self._seen))
         assert round_of(ballot) < ROUND_LIMIT, "rule-R1"
-        self._end_leadership()
+        self.end_leadership()
         first = self.ledger.chosen_prefix + 1
         self.campaign = Campaign(ballot, first, handover)
         self.election.end_probe()
@@ -465,6 +469,9 @@ class Replica:
         campaign = self.campaign
         if campaign is None or message.ballot != campaign.ballot or message.first != campaign.first:
             return  # of another ballot: counted there or nowhere (bug-A03)
+        highest = max((pvalue.ballot for pvalue in message.pvalues), default=NO_BALLOT)
+        if self.is_leap(highest, message.sender, effects):
+            return
         member = self.membership.newest().member(message.sender)
         if self.membership.is_born and (member is None or member.mark not in (0, message.mark)):
             effects.note("candidate.promise.stranger", message.sender, message.mark)
@@ -496,13 +503,9 @@ class Replica:
             return
         if self.ledger.applied < self.ledger.chosen_prefix:
             return  # which configuration governs the open slots is known only when all below is applied
-        adopted = campaign.to_propose(self.ledger.chosen_prefix)
         learned = self.ledger.learned_above_prefix()
-        next_slot = self.ledger.chosen_prefix + 1
-        if adopted:
-            next_slot = adopted[-1][0] + 1
-        if learned:
-            next_slot = max(next_slot, learned[-1] + 1)
+        adopted = campaign.to_propose(self.ledger.chosen_prefix, learned[-1] if learned else 0)
+        next_slot = adopted[-1][0] + 1 if adopted else self.ledger.chosen_prefix + 1
         self.leadership = Leadership(campaign.ballot, adopted, next_slot, now)
         self.announced_prefix = 0
         self.election.leader_ballot = campaign.ballot
@@ -539,6 +542,8 @@ class Replica:
                 leadership.began_epoch_slot = slot
                 effects.note("leader.epoch", slot, leadership.ballot)
                 self.propose_at(slot, encode_epoch(self.wall_ms(now), leadership.ballot), now, effects)
+        if leadership is not self.leadership:
+            return  # the birth was chosen already, in the eyes of somebody this leadership had not heard
         if leadership.handover_target:
             electing.hand_over(self, now, effects)
         elif leadership.is_reigning:
@@ -634,7 +639,6 @@ class Replica:
         if quorum.is_accept_quorum(proposal.votes):
             if effects.listening:
                 effects.note("leader.chosen", message.slot, leadership.ballot)
-            del leadership.open[message.slot]
             self._learn(message.slot, leadership.ballot, proposal.accept.decree, effects)
 
     def _on_settled(self, message: Settled, now: int, effects: Effects) -> None:
@@ -642,17 +646,18 @@ class Replica:
         if leadership is None or message.ballot != leadership.ballot:
             return
         proposal = leadership.open.get(message.slot)
-        if proposal is None:
-            return
         chosen_at = message.chosen_at
+        if proposal is None or self.is_leap(chosen_at, message.sender, effects):
+            return
         if chosen_at == NO_BALLOT or chosen_at > leadership.ballot:
             effects.note("leader.chosen_above", leadership.ballot, chosen_at, message.slot)
             self.see(chosen_at)
+            # Below somebody's floor it would be so at the next ballot as well: what is missing here is fetched first.
+            self.catchup.hear(message.chosen_prefix, message.sender)
             self.stand_down(now)
             return
         # Chosen at a ballot up to ours: what we propose there is safe at our ballot, so it is that decree (PMS P2).
         effects.note("leader.settled", message.slot, leadership.ballot, chosen_at)
-        del leadership.open[message.slot]
         self._learn(message.slot, chosen_at, proposal.accept.decree, effects)
 
     def _announce(self, effects: Effects) -> None:
@@ -716,11 +721,17 @@ class Replica:
         self.ledger.learn(slot, ballot, decree)
         # No promise reports a settled slot and no accept for it is a vote any more, so memory can let the vote go.
         self.acceptor.votes.pop(slot, None)
+        if self.leadership is not None:
+            self.leadership.open.pop(slot, None)
 
     def _on_prefix(self, message: Prefix, effects: Effects) -> None:
         self.announced(message.ballot, message.chosen_prefix, message.sender, effects)
 
     def _on_learn(self, message: Learn, now: int, effects: Effects) -> None:
+        highest = max((ballot for _, ballot, _ in message.items), default=NO_BALLOT)
+        if self.is_leap(highest, message.sender, effects):
+            return
+        is_news = False
         for slot, ballot, sent in message.items:
             decree = sent
             if self.ledger.is_learned(slot):
@@ -733,16 +744,20 @@ class Replica:
             if effects.listening:
                 effects.note("learn.fetched", slot, ballot, message.sender)
             leadership = self.leadership
-            if leadership is not None:
-                if ballot > leadership.ballot:
-                    effects.note("leader.chosen_above", leadership.ballot, ballot, slot)
-                    self.see(ballot)
-                    self.stand_down(now)
-                else:
-                    leadership.open.pop(slot, None)
+            if leadership is not None and ballot > leadership.ballot:
+                effects.note("leader.chosen_above", leadership.ballot, ballot, slot)
+                self.see(ballot)
+                self.stand_down(now)
             self._learn(slot, ballot, decree, effects)
+            is_news = True
         self.catchup.hear(message.chosen_prefix, message.sender)
+        if not is_news:
+            return  # a repeat: were it to call for the next page, each page fetched twice would double all that follow
         self.catchup.asked_until = 0
+        self.catchup.unanswered = 0
+        if self.campaign is not None:
+            # Fetching is progress: a candidate that is behind goes on while answers come.
+            self.election.campaign_until = max(self.election.campaign_until, now + 2 * self.settings.retry_ns)
 
     def _apply(self, effects: Effects, upto: Slot) -> None:
         """Hand chosen slots to the state machine, in order, each once (I7)."""
@@ -755,6 +770,7 @@ class Replica:
             if applied.configuration is not None:
                 self._refresh_others()
                 birth.check_mark(self, effects)
+                birth.disown_strangers(self, effects)
             leadership = self.leadership
             if leadership is not None and slot == leadership.began_epoch_slot:
                 self._begin_reign(applied.reign, effects)
@@ -765,7 +781,7 @@ class Replica:
         assert leadership is not None
         if reign != leadership.ballot:
             effects.note("leader.passed", leadership.ballot, reign)
-            self._end_leadership()
+            self.end_leadership()
             return
         effects.note("leader.reign", self.applying.reign.epoch, reign)
         leadership.is_reigning = True
@@ -838,11 +854,9 @@ class Replica:
             return
         catchup.asked_until = now + self.settings.retry_ns
         fetch = catchup.fetch(self.id, self.acceptor, self.ledger)
-        effects.note("learn.fetch", fetch.first, fetch.last, catchup.source)
-        effects.send(catchup.source, fetch)
-        if self.campaign is not None:
-            # Fetching is progress: a candidate that is behind goes on while answers come.
-            self.election.campaign_until = max(self.election.campaign_until, now + 2 * self.settings.retry_ns)
+        asked = catchup.ask_whom(self.others)
+        effects.note("learn.fetch", fetch.first, fetch.last, asked)
+        effects.send(asked, fetch)
 
     def _wake_at(self, now: int) -> int:
         """When the next turn is due at the latest."""
@@ -873,10 +887,11 @@ class Replica:
 
     def stand_down(self, now: int) -> None:
         """End a leadership or campaign and follow; whoever is above will be heard."""
-        self._end_leadership()
+        self.end_leadership()
         electing.restart_suspicion(self, now)
 
-    def _end_leadership(self) -> None:
+    def end_leadership(self) -> None:
+        """End a leadership or campaign; the timer of suspicion goes on as it stands."""
         leadership = self.leadership
         self.leadership = None
         self.campaign = None

@@ -34,6 +34,7 @@ from multipaxos.core.replica import Replica
 from multipaxos.host.collector import Collector
 from multipaxos.host.gateway import BLOCKED, CLOSED, DATA, ENDED, OPENED, Gateway
 from multipaxos.host.journal_thread import FileThread, JournalThread
+from multipaxos.host.logs import STRANGER, Troubles
 from multipaxos.service.service import Service
 from multipaxos.storage.faults import JournalDamaged, JournalFailed
 from multipaxos.storage.journal import Journal
@@ -51,7 +52,6 @@ disk costs this replica's vote and not its memory (rule-R31)."""
 LONG_TURN_COMMANDS: Final = 64
 """Executing so many commands takes about half a millisecond."""
 
-TROUBLE_REPEATED_NS: Final = 30 * SECOND_NS
 LOOKUPS_MAX: Final = 16
 
 log = logging.getLogger("multipaxos")
@@ -132,7 +132,7 @@ class Driver:
         self._is_opening = False  # the client port is open, or about to be
         self.is_listening = False  # clients are let in
         self._said_leader = (NO_BALLOT, False)
-        self._said_trouble: dict[str, int] = {}
+        self._troubles = Troubles()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -216,14 +216,9 @@ class Driver:
 
     def on_trouble(self, peer: ReplicaId, reason: str) -> None:
         """From the transport: said once, and again every half minute while it lasts."""
-        now = boot_ns()
-        said_at = self._said_trouble.get(reason, 0)
-        if said_at and now - said_at < TROUBLE_REPEATED_NS:
-            return
-        if len(self._said_trouble) > 1000:
-            self._said_trouble.clear()
-        self._said_trouble[reason] = now
-        log.warning("%s", reason)
+        is_member = any(member.id == peer for member in self.replica.membership.newest().members)
+        for line in self._troubles.lines(peer if is_member else STRANGER, reason, boot_ns()):
+            log.warning("%s", line)
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 

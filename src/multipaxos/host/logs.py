@@ -12,6 +12,11 @@ import time
 from typing import Final, TextIO
 
 QUEUE_LINES_MAX: Final = 10_000
+TROUBLE_REPEATED_NS: Final = 30_000_000_000
+TROUBLE_LINES_MAX: Final = 20
+
+STRANGER: Final = 0
+"""Whoever is no member of the configuration, whatever id it claims."""
 
 
 class _DroppingHandler(logging.handlers.QueueHandler):
@@ -38,6 +43,41 @@ class _Formatter(logging.Formatter):
             time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)),
             record.msecs,
         )
+
+
+class Troubles:
+    """Which troubles to say: each once, again every half minute while it lasts, and only so many lines from one source in
+    that time. Whoever reaches a port can make as many different ones as it likes (its own port stands in each), and must
+    not fill the disk that the log is on. Members are counted apart, so that no stranger hides what one of them suffers.
+    """
+
+    __slots__ = ("_begun_at", "_left_out", "_said")
+
+    def __init__(self) -> None:
+        self._begun_at: dict[int, int] = {}
+        self._left_out: dict[int, int] = {}
+        self._said: dict[int, set[str]] = {}
+
+    def lines(self, source: int, reason: str, now: int) -> list[str]:
+        """What to write down now; ``source`` is the id of a member, or STRANGER."""
+        lines: list[str] = []
+        if source not in self._said or now - self._begun_at[source] >= TROUBLE_REPEATED_NS:
+            left_out = self._left_out.get(source, 0)
+            if left_out:
+                whose = f"replica {source}" if source else "strangers"
+                lines.append(f"{left_out} further troubles with {whose} were not written to this log")
+            self._begun_at[source] = now
+            self._left_out[source] = 0
+            self._said[source] = set()
+        said = self._said[source]
+        if reason in said:
+            return lines
+        if len(said) >= TROUBLE_LINES_MAX:
+            self._left_out[source] += 1
+            return lines
+        said.add(reason)
+        lines.append(reason)
+        return lines
 
 
 class LogThread:

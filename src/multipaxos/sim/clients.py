@@ -179,9 +179,7 @@ class Client:
         for operation in self._in_flight:
             operation.state = UNKNOWN
         self._in_flight = []
-        if self.is_closing:
-            self.is_over = True
-            return
+        self.is_closing = False  # whether the close was executed is unknown, too: it is asked for again
         # Who may lose its session is in no hurry: then what it believes of it is worth checking.
         patience = 100 if self.timeout_ms >= self.workload.living_ms else 3_000
         self.workload.world.after(self._random.randrange(1, patience) * MILLISECOND_NS, self.connect)
@@ -216,6 +214,10 @@ class Client:
         history = self.workload.history
         if response.timeout_ms == 0:
             lives = history.sessions.get(self.session)
+            if lives is not None and lives.has_closed and lives.is_ended:
+                self.is_over = True
+                self.leave()
+                return
             if lives is None or not lives.is_ended:
                 raise Violation("rule-R24", f"session {self.session:#x} is told it has expired; it has not")
             if self.timeout_ms >= self.workload.living_ms:
@@ -235,7 +237,10 @@ class Client:
         self.password = response.password
         history.began(self.session, response.timeout_ms, self.connected_at)
         self.xid = 1
-        self.work()
+        if history.sessions[self.session].has_closed:
+            self.close()
+        else:
+            self.work()
         self._schedule_tick()
 
     def _reply(self, payload: bytes) -> None:

@@ -43,6 +43,7 @@ class Nemesis:
                     world.mend(sender, to)
         world.slow.clear()
         world.failing.clear()
+        world.kept_down.clear()
         world.network.rates = type(world.network.rates)()
         for replica in world.ids:
             world.unstall(replica)
@@ -64,6 +65,7 @@ class Nemesis:
                 world.resume(replica)
                 world.unstall(replica)
                 world.crash(replica, False)
+                world.kept_down.append(replica)
         for sender in core:
             for to in core:
                 if sender != to:

@@ -314,6 +314,8 @@ class Process:
         self.inbox = []
         if self._service_inputs:
             self._serve(service, local)
+        if 0 < service.wake_at <= local:
+            service.tick(local)
         commands = service.out.commands
         if commands:
             inputs.append(Submit(tuple(commands)))
@@ -340,14 +342,11 @@ class Process:
             core.confirmed_round,
             local,
         )
-        service_wake_at = service.wake_at
-        if 0 < service_wake_at <= local:
-            service.tick(local)
-            service_wake_at = service.wake_at
         self._drain(service)
         if service.out.commands or self.inbox:
             self.around.wake(self, now)
         wake_at = effects.wake_at
+        service_wake_at = service.wake_at
         if service_wake_at > 0 and (wake_at == 0 or service_wake_at < wake_at):
             wake_at = service_wake_at
         if wake_at:

@@ -51,10 +51,17 @@ class PlainWorkload:
         """One command at one of the core."""
         assert self._world is not None
         self._probes = []
-        self._submit_at(self._world.random.choice(core))
+        self._probe_at(self._world.random.choice(core))
+
+    def _probe_at(self, replica: ReplicaId) -> None:
+        world = self._world
+        assert world is not None
+        self._probes = self._submit_at(replica)
+        if not self._probes:
+            world.after(50 * MILLISECOND_NS, self._probe_at, replica)
 
     def is_probed(self) -> bool:
-        """Whether it is executed; asked for again when its process had not even started."""
+        """Whether it is executed."""
         assert self._world is not None
         if not self._probes:
             return False
@@ -124,18 +131,17 @@ class PlainWorkload:
             return
         self._submit_at(world.random.choice(ready).id)
 
-    def _submit_at(self, replica: ReplicaId) -> None:
+    def _submit_at(self, replica: ReplicaId) -> list[bytes]:
         world = self._world
         assert world is not None
         process = world.replicas[replica]
+        commands: list[bytes] = []
         if not process.is_ready:
-            world.after(50 * MILLISECOND_NS, self._submit_at, replica)
-            return
-        commands = []
+            return commands
         for _ in range(world.random.choice((1, 1, 1, 2, 5))):
             self._number += 1
             commands.append(f"c{self._number}".encode())
         self._submitted += [(process, process.life, command) for command in commands]
-        self._probes = commands
         process.give(Submit(tuple(commands)))
         world.wake(process, world.now)
+        return commands

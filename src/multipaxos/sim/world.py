@@ -121,6 +121,7 @@ class World:
         self.applied_max: Slot = 0
         self.slow: dict[ReplicaId, int] = {}  # disks that are slow, and how many times
         self.failing: list[ReplicaId] = []  # disks whose next sync fails
+        self.kept_down: list[ReplicaId] = []  # not to be started while a mere majority shows that it gets on
         self._stalled: dict[ReplicaId, tuple[int, int]] = {}  # syncs that stand still: (life, position)
         self._late: dict[ReplicaId, tuple[int, int]] = {}  # syncs that returned while the process was paused
         self._reads: dict[int, ReadCheck] = {}
@@ -251,7 +252,7 @@ class World:
     def start(self, replica: ReplicaId) -> None:
         """Start a process, unless it runs."""
         process = self.replicas[replica]
-        if process.is_up:
+        if process.is_up or replica in self.kept_down:
             return
         self.note(f"start {replica}")
         if process.disk.appended:
