@@ -27,5 +27,9 @@ bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch .venv/ready
 
+# The long campaigns: resumable, and added up over runs of the same src/.
+evidence: .venv/ready
+	tests/evidence.sh $(SEEDS)
+
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 ``-s`` prints how many seeds each kill took.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,9 @@ def test_a_mutant_is_killed_by_its_invariant(mutated: Mutant) -> None:
     assert verdict.invariant in mutated.killers, verdict.text
 
 
-@pytest.mark.parametrize("is_plain", [True, False], ids=["plain", "clients"])
-def test_a_patch_that_does_nothing_survives(is_plain: bool) -> None:
-    twin = Mutant(NOTHING.name, NOTHING.source, (), (), is_plain)
-    verdict = hunt(twin, seeds_max=100 if is_plain else 50)
+@pytest.mark.parametrize("world,seeds", [("plain", 100), ("clients", 50), ("cut-off gateway", 20)])
+def test_a_patch_that_does_nothing_survives(world: str, seeds: int) -> None:
+    verdict = hunt(replace(NOTHING, world=world), seeds_max=seeds)
     assert not verdict.is_killed, f"{verdict.invariant}: {verdict.text}"
     assert verdict.crashes == 0
 

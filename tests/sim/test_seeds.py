@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from multipaxos.sim.campaign import LEADER_CHANGE, CampaignReport, failure_text, run_campaign, run_seed
+from multipaxos.sim.scenarios import cut_off_gateway
 
 CLIENT_SEEDS = 300
 PLAIN_SEEDS = 200
@@ -53,6 +54,14 @@ def test_every_seed_has_its_share_of_operations() -> None:
         report = run_seed(seed)
         assert report.counts["answered"] >= 100
         assert report.counts["sessions"] >= 3
+
+
+def test_a_gateway_that_is_cut_off_misleads_nobody() -> None:
+    reports = [cut_off_gateway(seed) for seed in range(10)]
+    for report in reports:
+        assert not report.is_failed, f"seed {report.seed}: {report.text}"
+    # Where nobody was connected to the gateway, nobody had to find another.
+    assert sum(1 for report in reports if report.counts["session resumed"]) >= 8
 
 
 def fixed_seeds() -> list[tuple[int, bool]]:

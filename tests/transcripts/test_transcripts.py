@@ -27,6 +27,6 @@ def test_the_named_scenarios_are_there() -> None:
     names = {path.stem for path in TRANSCRIPTS}
     assert names >= {
         "birth", "chained", "dead-ballot", "gap-then-resend", "hung-leader", "lamport-135", "late-decision",
-        "late-epoch-decree", "old-leader-returns", "one-way", "promise-lost-in-crash", "quorum-loss",
+        "late-epoch-decree", "late-reader", "old-leader-returns", "one-way", "promise-lost-in-crash", "quorum-loss",
         "repeat-before-sync", "unverified-prefix", "write-end-to-end", "zab-fig1",
     }  # fmt: skip

@@ -85,6 +85,7 @@ def hear_of_leader(replica: "Replica", ballot: Ballot, now: int, effects: Effect
     """Somebody leads at ``ballot``: a leadership or campaign below it is over at once (rule-R6)."""
     if ballot <= replica.election.leader_ballot:
         return
+    replica.see(ballot)  # a campaign below it would only be nacked
     replica.election.follow(ballot)
     leadership = replica.leadership
     campaign = replica.campaign

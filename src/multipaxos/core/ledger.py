@@ -4,8 +4,13 @@ Votes are not here but in ``acceptor.py``: learning never rewrites a vote (rule-
 leave memory and are read back from the journal when a laggard asks for them.
 """
 
+from typing import Final
+
 from multipaxos.core.ballot import NO_BALLOT, Ballot, Slot
 from multipaxos.core.decree import Decree
+
+ENTRY_BYTES: Final = 200
+"""What a slot takes in memory besides its decree; of small decrees it is the greater part."""
 
 
 class Ledger:
@@ -31,7 +36,7 @@ class Ledger:
             assert known is None or known[1] == decree, "I2: one chosen decree per slot, for ever"
             return
         self._decrees[slot] = (ballot, decree)
-        self._bytes += len(decree)
+        self._bytes += len(decree) + ENTRY_BYTES
         while self.chosen_prefix + 1 in self._decrees:
             self.chosen_prefix += 1
 
@@ -53,4 +58,4 @@ class Ledger:
         while self._bytes > bytes_max and self.base < self.applied:
             self.base += 1
             _, decree = self._decrees.pop(self.base)
-            self._bytes -= len(decree)
+            self._bytes -= len(decree) + ENTRY_BYTES

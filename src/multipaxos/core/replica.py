@@ -770,7 +770,8 @@ class Replica:
             if applied.configuration is not None:
                 self._refresh_others()
                 birth.check_mark(self, effects)
-                birth.disown_strangers(self, effects)
+                if slot == 1:
+                    birth.disown_strangers(self, effects)
             leadership = self.leadership
             if leadership is not None and slot == leadership.began_epoch_slot:
                 self._begin_reign(applied.reign, effects)

@@ -98,7 +98,11 @@ def make_world(seed: int, is_plain: bool, recording: Recording | None = None) ->
 
 def run_seed(seed: int, is_plain: bool = False, recording: Recording | None = None) -> SeedReport:
     """Run one seed to its end or to its first violation."""
-    world = make_world(seed, is_plain, recording)
+    return report_of(make_world(seed, is_plain, recording), is_plain)
+
+
+def report_of(world: World, is_plain: bool) -> SeedReport:
+    """Run a world to its end or to its first violation."""
     began = monotonic()
     invariant = text = ""
     try:
@@ -113,7 +117,7 @@ def run_seed(seed: int, is_plain: bool = False, recording: Recording | None = No
     counts["epochs"] = world.oracle.epochs
     counts[LEADER_CHANGE] = max(0, world.oracle.epochs - 1)
     return SeedReport(
-        seed,
+        world.profile.seed,
         is_plain,
         counts,
         monotonic() - began,

@@ -407,7 +407,8 @@ class ClientWorkload:
     living_ms = 16_000
     """Sessions of at least this timeout outlive every fault of a run while their clients live."""
 
-    def __init__(self) -> None:
+    def __init__(self, lazy: int = 0) -> None:
+        self.lazy = lazy  # clients with short sessions that live, and are slow to reconnect
         self.history = History(lambda: self.world.now)
         self.clients: list[Client] = []
         self.world: World
@@ -441,6 +442,12 @@ class ClientWorkload:
             client = Client(self, name, profile.operations, timeout_ms, random.choice((1, 1, 2, 4, 8)))
             self.clients.append(client)
             world.after(random.randrange(SECOND_NS), client.connect)
+        for name in range(profile.sessions, profile.sessions + self.lazy):
+            lazy = Client(self, name, profile.operations, 4_000, 1)
+            self.clients.append(lazy)
+            world.after(random.randrange(SECOND_NS), lazy.connect)
+        if self.lazy:
+            return
         for name in range(profile.sessions, profile.sessions + random.choice((1, 2, 3))):
             mortal = Client(self, name, 8, 4_000, 1)
             self.clients.append(mortal)

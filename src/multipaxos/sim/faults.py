@@ -54,6 +54,16 @@ class Nemesis:
                 if replica < peer:
                     world.connect(replica, peer)
 
+    def heal_links(self) -> None:
+        """End all cuts and clogs, and make the connections anew."""
+        world = self.world
+        for sender in world.ids:
+            for to in world.ids:
+                if sender != to:
+                    world.mend(sender, to)
+                    if sender < to:
+                        world.connect(sender, to)
+
     def heal_core(self) -> list[ReplicaId]:
         """End everything for a mere majority, and cut it off from all others, which go down."""
         self._is_over = True

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import multipaxos
-from multipaxos.sim.campaign import run_seed
+from multipaxos.sim.scenarios import WORLDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Mutant:
     source: str  # the rule, trap or catalogue row it stands for
     killers: tuple[str, ...]  # the invariants that may report it
     patches: tuple[Patch, ...]
-    is_plain: bool = True  # whether the core alone shows it
+    world: str = "plain"  # of ``scenarios.WORLDS``
     seeds_max: int = 300
     script: str = ""  # a transcript that reaches it, where random runs do so too rarely
 
@@ -208,7 +208,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            read.number = number - 1\n",
             ),
         ),
-        seeds_max=1_000,
+        script="late-reader",
     ),
     Mutant(
         "a gap consumes its serial",
@@ -291,8 +291,8 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                self.pings += 1\n                self.answer_ping(xid)\n",
             ),
         ),
-        is_plain=False,
-        seeds_max=2_000,
+        world="cut-off gateway",
+        seeds_max=20,
     ),
     Mutant(
         "an own change is not told to its watchers here",
@@ -307,7 +307,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            if changes and watches.count:\n",
             ),
         ),
-        is_plain=False,
+        world="clients",
     ),
     Mutant(
         "reads do not wait for the writes before them",
@@ -320,7 +320,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                if True:\n                    if opcode == OP_GET_DATA:\n",
             ),
         ),
-        is_plain=False,
+        world="clients",
     ),
     Mutant(
         "a command is compared by its session, not by its connection",
@@ -337,7 +337,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            return self._request(command, at, session_id, ids, wanted)\n",
             ),
         ),
-        is_plain=False,
+        world="clients",
         seeds_max=1_000,
     ),
 )
@@ -378,19 +378,19 @@ def hunt(mutated: Mutant, scripts: Path | None = None, seeds_max: int = 0, timeo
             assert scripts is not None
             command += ["script", str((scripts / f"{mutated.script}.txt").resolve())]
         else:
-            command += ["plain" if mutated.is_plain else "clients", str(seeds_max or mutated.seeds_max)]
+            command += [mutated.world, str(seeds_max or mutated.seeds_max)]
         done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout_s)
         if done.returncode != 0:
             raise RuntimeError(f"{mutated.name}: the hunt itself failed:\n{done.stderr[-2000:]}")
         return Verdict(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def hunt_seeds(count: int, is_plain: bool) -> Verdict:
-    """Seeds 0 to ``count - 1`` of the package imported here."""
+def hunt_seeds(count: int, world: str) -> Verdict:
+    """Seeds 0 to ``count - 1`` of one kind of world, on the package imported here."""
     crashes = 0
     for seed in range(count):
         try:
-            report = run_seed(seed, is_plain)
+            report = WORLDS[world](seed)
         except Exception:
             # No kill: the mutated code fell over by itself, before any invariant of the catalogue saw it.
             crashes += 1
@@ -420,7 +420,7 @@ def _main(arguments: list[str]) -> None:
     here = str(Path(multipaxos.__file__).parent.parent)
     if os.path.realpath(here) != os.path.realpath(folder):
         raise SystemExit(f"this is not the mutated copy but {here}")
-    verdict = hunt_script(Path(what).read_text()) if kind == "script" else hunt_seeds(int(what), kind == "plain")
+    verdict = hunt_script(Path(what).read_text()) if kind == "script" else hunt_seeds(int(what), kind)
     value = {name: getattr(verdict, name) for name in Verdict.__dataclass_fields__}
     sys.stdout.write(json.dumps(value) + "\n")
 

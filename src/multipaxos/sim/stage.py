@@ -14,7 +14,7 @@ from multipaxos.core.inputs import Handover, Input, PeerDown, PeerUp, Read, Subm
 from multipaxos.core.membership import WINDOW_DEFAULT, Configuration, Member
 from multipaxos.core.replica import Replica
 from multipaxos.core.settings import Settings
-from multipaxos.sim.checkers import Oracle
+from multipaxos.sim.checkers import Oracle, Violation
 from multipaxos.sim.process import Payload, PlainMachine, Process, Service
 from multipaxos.trace import effect_lines, input_text, note_line
 from multipaxos.wire.report import Report, ReportAck
@@ -75,6 +75,7 @@ class Stage:
         self.lines: list[str] | None = None  # where steps are told; None while nobody listens
         self.slow_disks: set[ReplicaId] = set()  # whose syncs return on command only
         self.answered: list[tuple[ReplicaId, int]] = []  # (replica, token) of reads
+        self._read_floors: dict[int, Slot] = {}
         self._make_machine = make_machine
         self._syncing: dict[ReplicaId, int] = {}
         self._cuts: set[tuple[ReplicaId, ReplicaId]] = set()
@@ -116,7 +117,15 @@ class Stage:
         """No client is connected on a stage."""
 
     def readable(self, process: Process, token: int) -> None:
-        """Remember that a read was answered."""
+        """Remember that a read was answered. It must see all that anybody had applied when it was asked (rule-R19)."""
+        assert process.core is not None
+        floor = self._read_floors[token]
+        if process.core.applied < floor:
+            raise Violation(
+                "rule-R19",
+                f"replica {process.id} answers a linearizable read at slot {process.core.applied}; slot {floor} was "
+                "applied somewhere before it was asked",
+            )
         self.answered.append((process.id, token))
 
     def make_service(self, process: Process) -> Service:
@@ -226,6 +235,7 @@ class Stage:
     def read(self, replica: ReplicaId, token: int) -> Effects:
         """A linearizable read at ``replica``."""
         process = self.replicas[replica]
+        self._read_floors[token] = max(other.core.applied for other in self.replicas.values() if other.core is not None)
         process.give(Read(token))
         return self._turn(process)
 

@@ -11,7 +11,7 @@ no set is iterated. A seed is therefore a name for a run.
 import heapq
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from multipaxos.core.ballot import ReplicaId, Slot
 from multipaxos.core.effects import Effects
@@ -23,6 +23,9 @@ from multipaxos.sim.process import Clock, Payload, Process, Service
 from multipaxos.sim.recording import Recording
 from multipaxos.sim.swarm import SECOND_NS, Profile
 from multipaxos.trace import Json, plain
+
+if TYPE_CHECKING:
+    from multipaxos.sim.faults import Nemesis
 
 BEGINNING_NS = 10 * SECOND_NS
 LIVENESS_NS = 12 * SECOND_NS
@@ -103,7 +106,13 @@ class Facts(Follower):
 class World:
     """Everything of one run."""
 
-    def __init__(self, profile: Profile, workload: Workload, recording: Recording | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        workload: Workload,
+        recording: Recording | None = None,
+        make_nemesis: Callable[["World"], "Nemesis"] | None = None,
+    ) -> None:
         self.profile = profile
         self.workload = workload
         self.recording = recording
@@ -118,6 +127,7 @@ class World:
         self.counts: dict[str, int] = {}
         self.steps = 0
         self.is_healed = False
+        self._make_nemesis = make_nemesis
         self.applied_max: Slot = 0
         self.slow: dict[ReplicaId, int] = {}  # disks that are slow, and how many times
         self.failing: list[ReplicaId] = []  # disks whose next sync fails
@@ -192,9 +202,9 @@ class World:
 
     def run(self) -> None:
         """Safety mode, then liveness mode. Raises Violation."""
-        from multipaxos.sim.faults import Nemesis
+        from multipaxos.sim import faults
 
-        nemesis = Nemesis(self)
+        nemesis = faults.Nemesis(self) if self._make_nemesis is None else self._make_nemesis(self)
         self.workload.begin(self)
         for replica in self.ids:
             self.after(self.random.randrange(50 * MILLISECOND_NS), self.start, replica)
