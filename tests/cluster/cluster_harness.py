@@ -34,7 +34,9 @@ IS_LONG: Final = os.environ.get("MULTIPAXOS_LONG", "") not in ("", "0")
 ELECTION_TIMEOUT_S: Final = 1.2
 """One "election timeout" at default settings (protocol.md): a test counts in them and never changes them."""
 
-START_PATIENCE_S: Final = 30.0
+START_PATIENCE_S: Final = 120.0 if IS_LONG else 30.0
+"""A start replays the whole journal as long as there is no compaction."""
+
 POLL_S: Final = 0.02
 LOG_LINES_SHOWN: Final = 40
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from multipaxos.core import reasons
+from multipaxos.host.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("tests/**/*.txt"), *ROOT.glob("docs/*.md")]
@@ -43,6 +44,14 @@ def test_every_reason_the_core_gives_is_in_the_catalogue() -> None:
     for path in (ROOT / "src/multipaxos/core").glob("*.py"):
         used.update(re.findall(r'\.note\(\s*"([a-z_.]+)"', path.read_text(encoding="utf-8")))
     assert used == set(reasons.REASONS)
+
+
+def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "replica.toml"
+    path.write_text(block, encoding="utf-8")
+    assert [member.id for member in load(str(path)).listed.members] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "docs/rules.md", "docs/divergence.md"])
