@@ -860,6 +860,31 @@ def test_a_client_that_does_not_read_is_not_read_from_and_closed_when_events_pil
     assert client.is_closed
 
 
+def test_clients_that_do_not_read_are_bounded_together() -> None:
+    """Each stays below its own bound; the one that holds most is closed when all hold too much, the others stay."""
+    world = World(settings=small(unread_bytes_max=1 << 20, unread_bytes_max_all=6000))
+    writer = world.open()
+    readers = [world.open() for _ in range(3)]
+    service = world.services[1]
+    for reader in readers:
+        reader.call(zk.OP_ADD_WATCH, zk.encode_path_type("/", zk.WATCH_RECURSIVE))
+    readers[0].call(zk.OP_ADD_WATCH, zk.encode_path_type("/", zk.WATCH_PERSISTENT))  # hears more, so it holds more
+    for reader in readers:
+        service.connection_blocked(reader.number)
+    made = 0
+    while not any(reader.is_closed for reader in readers):
+        writer.call(zk.OP_CREATE, zk.encode_create(f"/{made}", b""))
+        made += 1
+        assert made < 200
+    assert [reader.is_closed for reader in readers] == [True, False, False]
+    service.check()
+    for reader in readers[1:]:
+        service.connection_unblocked(reader.number, world.now)
+    world.collect(1)
+    service.check()
+    assert service.paused == set()
+
+
 def test_a_full_cluster_refuses_what_grows_before_numbering_it() -> None:
     world = World()
     client = world.open()

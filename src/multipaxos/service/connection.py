@@ -129,9 +129,9 @@ class Connection:
 
     __slots__ = (
         "_accepted", "_deadline", "_gathered", "_has_read_only", "_last_zxid_seen", "_needed", "_parts", "_password",
-        "_prefix", "_shared", "_turn", "_unread", "address", "bound_ns", "events", "host", "id", "ids", "is_blocked",
+        "_prefix", "_shared", "_turn", "_unread_blocked", "address", "bound_ns", "events", "host", "id", "ids", "is_blocked",
         "is_closed", "is_paused", "pings", "queue", "received", "replied", "session", "state", "timeout_ms",
-        "unanswered",
+        "unanswered", "unread",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, number: int, address: str, host: str, now: int) -> None:
@@ -164,9 +164,10 @@ class Connection:
         self.queue: deque[Queued] = deque()  # local ones behind a write
         self.pings = 0  # not answered yet
         self.unanswered = 0  # cost of all that is not answered
-        self._unread = 0  # bytes of replies to reads and of events, in this turn or since the client stopped reading
+        self.unread = 0  # bytes of replies to reads and of events, in this turn or since the client stopped reading
         self._turn = -1
         self.is_blocked = False  # the driver says: the client does not read
+        self._unread_blocked = 0  # made for it since then; its part of the bound on all clients that do not read
         self.is_paused = False  # the driver was told not to read from it
 
         # For tools.
@@ -247,7 +248,7 @@ class Connection:
                         self._run(xid, opcode, data[at + 12 : end], self.ids)
                     if self.is_closed:
                         return
-                    if self._unread > unread_soft:
+                    if self.unread > unread_soft:
                         # These replies go out first, or a few bytes more could ask for gigabytes (zk-24).
                         shared.stalled[self.id] = self
                         at = end
@@ -568,17 +569,30 @@ class Connection:
         if self._turn != shared.turn:
             self._turn = shared.turn
             if not self.is_blocked:
-                self._unread = 0
-        if self._unread > shared.settings.unread_bytes_max:
+                self.unread = 0
+        if self.unread > shared.settings.unread_bytes_max:
             shared.close(self)
             return
-        self._unread += len(reply)
+        self.unread += len(reply)
+        if self.is_blocked:
+            self._unread_blocked += len(reply)
+            shared.unread += len(reply)
+            if shared.unread > shared.settings.unread_bytes_max_all:
+                shared.close_worst_reader()
+                if self.is_closed:
+                    return
         replies = shared.out.replies
         held = replies.get(self.id)
         if held is None:
             replies[self.id] = [reply]
         else:
             held.append(reply)
+
+    def unblock(self) -> None:
+        """The client reads again, or is gone: what was made for it meanwhile no longer counts."""
+        self.is_blocked = False
+        self._shared.unread -= self._unread_blocked
+        self._unread_blocked = 0
 
     # How much may be under way.
 

@@ -115,7 +115,7 @@ class Service:
             self._close_cut_off(now)
         found = self._shared.connections.get(connection)
         if found is not None:
-            found.is_blocked = False
+            found.unblock()
             found.proceed(now)
 
     @property
@@ -425,6 +425,7 @@ class Service:
             connection.check()
             unanswered += connection.unanswered
         assert shared.unanswered == unanswered
+        assert shared.unread >= 0 and (shared.unread == 0 or any(c.is_blocked for c in shared.connections.values()))
         for session, connection in shared.owners.items():
             assert connection.session == session
             assert shared.connections.get(connection.id) is connection

@@ -37,6 +37,7 @@ class ServiceSettings:
     unanswered_bytes_max_all: int = 64 << 20  # of all connections together
     unread_bytes_soft: int = 1 << 20  # replies made in one turn, or while the client does not read: then parsing stops
     unread_bytes_max: int = 16 << 20  # replies and events a client has not read: above it the connection is closed
+    unread_bytes_max_all: int = 64 << 20  # of all clients that do not read: above it the worst of them is closed
     connections_per_address_max: int = 0  # 0 for no limit
 
     words: frozenset[str] = WORDS_DEFAULT  # four-letter words that are answered; "*" for all

@@ -32,7 +32,7 @@ class Shared:
         "answer_until", "answered", "behind", "connections", "contact", "crowded", "dropped", "events",
         "incarnation", "is_full", "is_leading", "latency_count", "latency_max_ns", "latency_min_ns", "latency_total_ns",
         "leader", "machine", "out", "owners", "paused", "pending", "per_address", "received", "replica",
-        "settings", "stalled", "started_at", "turn", "unanswered", "voters", "watches", "young", "young_due",
+        "settings", "stalled", "started_at", "turn", "unanswered", "unread", "voters", "watches", "young", "young_due",
     )  # fmt: skip
 
     def __init__(self, replica: ReplicaId, incarnation: int, settings: ServiceSettings) -> None:
@@ -58,6 +58,7 @@ class Shared:
         # No reply leaves after this without a look at each connection's own bound (rule-R26). FAR while there is none.
         self.answer_until = FAR
         self.unanswered = 0  # cost of all requests taken and not yet answered, in bytes
+        self.unread = 0  # bytes made for clients that do not read what they are sent
         self.is_full = False  # the cluster's disks are full: growing commands are refused before numbering (rule-R38)
 
         self.turn = 0  # counts what the driver takes: bounds of one turn begin anew with it
@@ -90,6 +91,15 @@ class Shared:
         else:
             held.append(frame)
 
+    def close_worst_reader(self) -> None:
+        """All clients that do not read hold too much together: let go of the one that holds most."""
+        worst: Connection | None = None
+        for connection in self.connections.values():
+            if connection.is_blocked and (worst is None or connection.unread > worst.unread):
+                worst = connection
+        if worst is not None:
+            self.close(worst)
+
     def close(self, connection: "Connection", is_late: bool = False) -> None:
         """Close a connection after its replies; ``is_late``: without those of this turn, they may tell of the past."""
         if connection.is_closed:
@@ -114,6 +124,7 @@ class Shared:
                 del self.owners[session]
         self.watches.drop(number)
         self.unanswered -= connection.unanswered
+        connection.unblock()
         self.dropped += connection.requests_open()
         connection.forget()
         if is_late:
