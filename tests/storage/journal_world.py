@@ -4,10 +4,9 @@ import itertools
 import sys
 from collections.abc import Sequence
 
-from fake_disk import FakeDisk
-
 from multipaxos.core.ballot import NO_BALLOT, ballot_of
 from multipaxos.core.records import AcceptedRecord, KeptRecord, LearnedRecord, MarkRecord, PromisedRecord, Record
+from multipaxos.sim.blocks import BlockDisk
 from multipaxos.storage.journal import Journal, create_journal
 
 MARK = 0x1234_5678_9ABC_DEF0
@@ -16,16 +15,16 @@ SMALL = 8192  # a segment with one block of records
 Told = list[tuple[int, Record]]
 
 
-def fresh() -> FakeDisk:
+def fresh() -> BlockDisk:
     """A disk with the journal of a replica that was never started."""
-    disk = FakeDisk()
+    disk = BlockDisk()
     create_journal(disk, MARK)
     disk.calls.clear()
     disk.written.clear()
     return disk
 
 
-def started(disk: FakeDisk, incarnation: int = 1, segment_bytes: int = SMALL) -> tuple[Journal, Told]:
+def started(disk: BlockDisk, incarnation: int = 1, segment_bytes: int = SMALL) -> tuple[Journal, Told]:
     """The journal of ``disk`` after one more start, and what it recovered."""
     journal = Journal(disk, MARK, 1, incarnation, segment_bytes)
     return journal, list(journal.recovered())
@@ -57,7 +56,7 @@ def promise_in(told: Sequence[tuple[int, Record]], group: int = 0) -> int:
 class Life:
     """A journal in use: what was appended to it, and what it said is durable."""
 
-    def __init__(self, disk: FakeDisk, segment_bytes: int = SMALL) -> None:
+    def __init__(self, disk: BlockDisk, segment_bytes: int = SMALL) -> None:
         self.disk = disk
         self.journal, self.told = started(disk, segment_bytes=segment_bytes)
         self.ends: list[int] = []  # position behind each of self.told[len(before):]
@@ -76,7 +75,7 @@ class Life:
         return durable
 
 
-def check_kept(disk: FakeDisk, told: Told, safe: int, segment_bytes: int = SMALL) -> Told:
+def check_kept(disk: BlockDisk, told: Told, safe: int, segment_bytes: int = SMALL) -> Told:
     """Start from ``disk`` and demand: nothing called durable is missing, nothing is there that was never appended,
     and what is vouched for now survives a power loss at once (rule-R37). Returns what was recovered."""
     _, found = started(disk, 2, segment_bytes)
@@ -133,12 +132,12 @@ class Crashes:
             self.operate(letter, disk)
         self._try_crashes()
 
-    def _start(self, disk: FakeDisk, known: Told, vouched: Told) -> None:
+    def _start(self, disk: BlockDisk, known: Told, vouched: Told) -> None:
         self._life = None
         self._known, self._vouched = known, vouched
         self._life = Life(disk, self.segment_bytes)
 
-    def operate(self, letter: str, disk: FakeDisk) -> None:
+    def operate(self, letter: str, disk: BlockDisk) -> None:
         life = self._life
         assert life is not None
         journal = life.journal
@@ -178,7 +177,7 @@ class Crashes:
         else:
             raise AssertionError(letter)
 
-    def _restart(self, disk: FakeDisk, life: Life) -> None:
+    def _restart(self, disk: BlockDisk, life: Life) -> None:
         disk.kill()
         disk.before = self._before
         self._start(disk, life.told, life.told[: life.safe])
@@ -202,7 +201,7 @@ class Crashes:
         for after in twin.power_losses(self.bound, self.samples, self.points):
             self._check(after, told, safe)
 
-    def _crash_in_start(self, disk: FakeDisk, told: Told, safe: int) -> None:
+    def _crash_in_start(self, disk: BlockDisk, told: Told, safe: int) -> None:
         """The start after a killed process loses its power before it is done."""
 
         def before(call: str, name: str) -> None:
@@ -218,7 +217,7 @@ class Crashes:
             return self._known, len(self._vouched)
         return self._life.told, self._life.safe
 
-    def _check(self, disk: FakeDisk, told: Told, safe: int) -> None:
+    def _check(self, disk: BlockDisk, told: Told, safe: int) -> None:
         content = tuple((name, bytes(inode.cached), bytes(inode.durable)) for name, inode in sorted(disk.files.items()))
         key = hash((content, len(told), safe))
         if key in self._seen:

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_disk import FakeDisk
 from journal_world import CHANGING, promised, vote
 
+from multipaxos.sim.blocks import BlockDisk
 from multipaxos.storage import identity
 from multipaxos.storage.faults import JournalDamaged, JournalFailed
 from multipaxos.storage.identity import CREATING, MARK, DataDirectory, DirectoryRefused
@@ -184,7 +184,7 @@ def test_every_flipped_bit_of_the_small_files_is_refused(tmp_path: Path) -> None
 
 
 def test_a_failed_journal_leaves_a_note_for_the_next_start() -> None:
-    disk = FakeDisk()
+    disk = BlockDisk()
     directory = DataDirectory.create("data", 1, disk=disk)
     journal = directory.journal(8192)
     assert list(journal.recovered()) == []
@@ -203,7 +203,7 @@ def test_a_crash_at_every_call_of_making_and_opening_a_directory() -> None:
     counted for ever."""
     states = 0
     for number in itertools.count():
-        disk = FakeDisk()
+        disk = BlockDisk()
         calls = itertools.count()
         incarnation = mark = 0
 
@@ -256,7 +256,7 @@ def test_a_crash_at_every_call_of_making_and_opening_a_directory() -> None:
 
 
 def test_a_directory_whose_disk_fails_is_unusable_not_a_crash() -> None:
-    disk = FakeDisk()
+    disk = BlockDisk()
     DataDirectory.create("data", 1, disk=disk)
     disk.kill()
     disk.fail_at(0, errno.ENOSPC)

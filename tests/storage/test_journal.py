@@ -4,7 +4,6 @@ import errno
 import threading
 
 import pytest
-from fake_disk import FakeDisk
 from journal_world import (
     CHANGING,
     MARK,
@@ -21,6 +20,7 @@ from journal_world import (
 
 from multipaxos.core.ballot import ballot_of
 from multipaxos.core.records import AcceptedRecord, KeptRecord, MarkRecord
+from multipaxos.sim.blocks import BlockDisk
 from multipaxos.storage.disk import BLOCK_BYTES
 from multipaxos.storage.faults import JournalDamaged, JournalFailed, JournalFull
 from multipaxos.storage.journal import SEAL_AFTER_NS, STOPPED, Journal
@@ -30,11 +30,11 @@ from multipaxos.storage.seal import decode_seal
 from multipaxos.storage.segment import SPARE, read_head, segment_number
 
 
-def syncs(disk: FakeDisk) -> list[str]:
+def syncs(disk: BlockDisk) -> list[str]:
     return [name for call, name in disk.calls if call == "sync"]
 
 
-def seals(disk: FakeDisk) -> list[tuple[int, int, list[tuple[int, int, int, int]]]]:
+def seals(disk: BlockDisk) -> list[tuple[int, int, list[tuple[int, int, int, int]]]]:
     """(position, durable up to, runs of the newest section) of every seal on the disk."""
     found = []
     for name in disk.names():

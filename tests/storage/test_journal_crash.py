@@ -7,10 +7,10 @@ operations run here; ``python tests/storage/journal_world.py 3`` runs those of t
 import errno
 
 import pytest
-from fake_disk import FakeDisk
 from journal_world import MARK, OPERATIONS, Crashes, Life, check_kept, fresh, promise_in, promised, started, vote
 
 from multipaxos.core.ballot import ballot_of
+from multipaxos.sim.blocks import BlockDisk
 from multipaxos.storage.disk import BLOCK_BYTES
 from multipaxos.storage.faults import JournalFailed
 from multipaxos.storage.promise import Noted, copy_name, read_copy, write_copies
@@ -45,7 +45,7 @@ def test_longer_lives_over_several_segments_and_starts(workload: str) -> None:
     Crashes(workload).run()
 
 
-def before_the_sync(life: Life) -> FakeDisk:
+def before_the_sync(life: Life) -> BlockDisk:
     """The disk when the next flush has written and not synced: what it wrote is in the page cache only."""
 
     def before(call: str, name: str) -> None:

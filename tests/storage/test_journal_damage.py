@@ -6,7 +6,6 @@ A wrong start would be: a vote or a promise missing that was durable and sealed,
 from collections.abc import Sequence
 
 import pytest
-from fake_disk import FakeDisk
 from journal_world import (
     MARK,
     Life,
@@ -22,6 +21,7 @@ from journal_world import (
 
 from multipaxos.core.ballot import ballot_of
 from multipaxos.core.records import KeptRecord, MarkRecord, PromisedRecord
+from multipaxos.sim.blocks import BlockDisk
 from multipaxos.storage.disk import BLOCK_BYTES
 from multipaxos.storage.faults import JournalDamaged
 from multipaxos.storage.journal import create_journal
@@ -61,7 +61,7 @@ class Case:
         """How many bytes of a file say something; the rest are zeros."""
         return len(self.disk.files[name].cached.rstrip(b"\0")) + 1
 
-    def outcome(self, disk: FakeDisk) -> str:
+    def outcome(self, disk: BlockDisk) -> str:
         """What a start makes of it, having checked that it is no wrong start."""
         try:
             _, found = started(disk, 2)
@@ -81,7 +81,7 @@ class Case:
         return "read right" if kept == len(self.told) else "cut"
 
 
-def records_in(disk: FakeDisk, name: str) -> list[tuple[int, int, int, int]]:
+def records_in(disk: BlockDisk, name: str) -> list[tuple[int, int, int, int]]:
     """(file offset, kind, slot, position) of all records of a segment."""
     file = disk.open(name)
     head = read_head(file)
@@ -287,7 +287,7 @@ def test_files_that_are_missing_renamed_or_of_another_directory() -> None:
     disk.remove("00000000000000aa.segment")
     with pytest.raises(JournalDamaged, match="no segment"):
         started(disk, 2)
-    other = FakeDisk()
+    other = BlockDisk()
     create_journal(other, MARK + 1)
     disk = case.disk.copy()
     disk.files[case.segments[1]] = other.files[next(name for name in other.names() if segment_number(name))]

@@ -4,10 +4,10 @@ import random
 
 import google_crc32c
 import pytest
-from fake_disk import FakeDisk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multipaxos.sim.blocks import BlockDisk
 from multipaxos.storage.index import EXTENT_BYTES, SlotIndex
 from multipaxos.storage.record import (
     HEADER_BYTES,
@@ -38,8 +38,8 @@ def row_of(bodies: list[bytes], position: int = 0) -> bytes:
     return data
 
 
-def file_with(data: bytes) -> "FakeDisk":
-    disk = FakeDisk()
+def file_with(data: bytes) -> "BlockDisk":
+    disk = BlockDisk()
     disk.create("f").write(0, [data])
     return disk
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from multipaxos.sim.mutants import MUTANTS, NOTHING, AnchorGone, Mutant, Patch, apply, hunt, hunt_script
+from multipaxos.mutants.hunting import MUTANTS, NOTHING, AnchorGone, Mutant, Patch, apply, hunt, hunt_script
 
 SCRIPTS = Path(__file__).parent.parent / "transcripts"
 

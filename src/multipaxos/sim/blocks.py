@@ -36,8 +36,8 @@ class Inode:
         content[offset : offset + len(data)] = data
 
 
-class FakeFile:
-    def __init__(self, disk: "FakeDisk", inode: Inode) -> None:
+class BlockFile:
+    def __init__(self, disk: "BlockDisk", inode: Inode) -> None:
         self._disk = disk
         self._inode = inode
 
@@ -83,11 +83,11 @@ class FakeFile:
         pass
 
 
-class FakeDisk:
+class BlockDisk:
     """Implements ``multipaxos.storage.disk.Disk``."""
 
     def __init__(self) -> None:
-        self.where = "the fake disk"
+        self.where = "the simulated disk"
         self.files: dict[str, Inode] = {}  # as the operating system shows it
         self.durable_names: dict[str, Inode] = {}
         self.pending_names: list[tuple[str, str, Inode | None]] = []  # (old, new, inode), either name may be ""
@@ -126,7 +126,7 @@ class FakeDisk:
                 raise OSError(errno.ENOSPC, "No space left on device")
             self.space -= count
 
-    def kill(self) -> "FakeDisk":
+    def kill(self) -> "BlockDisk":
         """kill -9 and a start: the page cache survives, the lock does not."""
         self.is_locked = False
         self.before = None
@@ -147,11 +147,11 @@ class FakeDisk:
 
     def lose_power(
         self, keep: Callable[[int], bool] = lambda unit: False, tear: Callable[[int], int] | None = None
-    ) -> "FakeDisk":
+    ) -> "BlockDisk":
         """What is there when power comes back: all that was synced, and of the rest the units that ``keep`` says.
 
         ``tear`` says how many bytes of a kept piece of data reached the disk; -1 for all."""
-        after = FakeDisk()
+        after = BlockDisk()
         after.next_inode = self.next_inode
         after.space = self.space
         copies: dict[int, Inode] = {}
@@ -187,7 +187,7 @@ class FakeDisk:
         after.files = dict(after.durable_names)
         return after
 
-    def power_losses(self, bound: int = 10, samples: int = 48, seed: int = 0) -> Iterator["FakeDisk"]:
+    def power_losses(self, bound: int = 10, samples: int = 48, seed: int = 0) -> Iterator["BlockDisk"]:
         """Every state a power loss can leave while there are few units; above the bound the telling ones and a sample."""
         count = len(self.units())
         if count <= bound:
@@ -208,9 +208,9 @@ class FakeDisk:
             else:
                 yield self.lose_power(lambda unit, end=end: unit != end)
 
-    def copy(self) -> "FakeDisk":
+    def copy(self) -> "BlockDisk":
         """The disk as it is, both layers of it, for another life of it."""
-        twin = FakeDisk()
+        twin = BlockDisk()
         twin.next_inode = self.next_inode
         twin.space = self.space
         copies: dict[int, Inode] = {}
@@ -245,7 +245,7 @@ class FakeDisk:
     def names(self) -> list[str]:
         return sorted(self.files)
 
-    def create(self, name: str) -> FakeFile:
+    def create(self, name: str) -> BlockFile:
         self.called("create", name)
         if name in self.files:
             raise FileExistsError(errno.EEXIST, "File exists", name)
@@ -253,13 +253,13 @@ class FakeDisk:
         self.next_inode += 1
         self.files[name] = inode
         self.pending_names.append(("", name, inode))
-        return FakeFile(self, inode)
+        return BlockFile(self, inode)
 
-    def open(self, name: str) -> FakeFile:
+    def open(self, name: str) -> BlockFile:
         self.called("open", name)
         if name not in self.files:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", name)
-        return FakeFile(self, self.files[name])
+        return BlockFile(self, self.files[name])
 
     def rename(self, old: str, new: str) -> None:
         self.called("rename", old)
@@ -289,7 +289,7 @@ class FakeDisk:
         return self.files[name].number
 
     def filesystem(self) -> str:
-        return "fake"
+        return "simulated"
 
     def lock(self) -> None:
         if self.is_locked:

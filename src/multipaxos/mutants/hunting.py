@@ -373,7 +373,7 @@ def hunt(mutated: Mutant, scripts: Path | None = None, seeds_max: int = 0, timeo
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         apply(mutated, Path(folder))
         environment = {**os.environ, "PYTHONPATH": folder, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "multipaxos.sim.mutants", folder]
+        command = [sys.executable, "-m", "multipaxos.mutants.hunting", folder]
         if mutated.script:
             assert scripts is not None
             command += ["script", str((scripts / f"{mutated.script}.txt").resolve())]
