@@ -79,8 +79,9 @@ def test_the_file_of_a_failure_replays(tmp_path: Path) -> None:
     report = run_seed(9, is_plain=True)
     path = keep_failure(report, tmp_path / "failures")
     assert replay(str(path)).differs == ""
+    assert replay(str(path), is_original=True).differs == ""
     value = json.loads(path.read_text())
-    value["digest"] = "0"
+    value["shrunk"]["digest"] = "0"
     path.write_text(json.dumps(value))
     assert "digest" in replay(str(path)).differs
     with pytest.raises(ValueError, match="no seed and no file"):

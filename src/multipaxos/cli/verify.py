@@ -1,8 +1,9 @@
-"""``multipaxos verify``: seeds under the simulator, and the replay of one of them.
+"""``multipaxos verify``: mounts the commands that look for bugs, and has those of the simulator: ``seeds`` and ``replay``.
 
 Knows nothing of what is checked: ``sim/checkers.py`` and ``sim/history.py``. Read ``sim/world.py`` for what a seed is.
 """
 
+import json
 from pathlib import Path
 
 import typer
@@ -10,12 +11,15 @@ import typer
 app = typer.Typer(
     name="verify",
     no_args_is_help=True,
-    help="Run the simulator: many seeds, or one of them again.",
+    help="Look for bugs: every schedule of small worlds, random worlds under faults, known bugs, real processes.",
     add_completion=False,
 )
 
 FAILED = 1
 WRONG_USAGE = 2
+
+SEEDS_PER_PIECE = 250
+"""A campaign with results is kept in pieces of so many seeds: what is lost when it is stopped is at most one piece."""
 
 
 @app.command()
@@ -25,19 +29,42 @@ def seeds(
     seed: int = typer.Option(-1, help="Only this one."),
     jobs: int = typer.Option(1, min=1, help="Processes side by side."),
     plain: bool = typer.Option(False, help="The core alone, without service and ZooKeeper clients."),
-    failures: Path | None = typer.Option(None, help="Folder for a small file of each seed that fails."),
+    failures: Path | None = typer.Option(None, help="Folder for each seed that fails, shrunk, with its trace."),
+    shrink: float = typer.Option(60.0, min=0.0, help="Seconds a failing seed is shrunk; with --failures."),
+    results: Path | None = typer.Option(None, help="Folder that keeps results; seeds in it are not run again."),
+    as_json: bool = typer.Option(False, "--json", help="End with one JSON object on the last line."),
 ) -> None:
     """Run random worlds: faults, then healing. Prints what happened in them; exit code 1 when an invariant broke."""
-    from multipaxos.sim.campaign import run_campaign
+    from multipaxos.evidence.store import Store
+    from multipaxos.sim.campaign import CampaignReport, run_campaign
 
     if seed >= 0:
         start, count = seed, 1
-    report = run_campaign(start, count, plain, jobs, typer.echo, failures)
+    if results is None:
+        report = run_campaign(start, count, plain, jobs, typer.echo, failures, shrink)
+    else:
+        store = Store(results)
+        kind = "plain-seeds" if plain else "seeds"
+        report = CampaignReport()
+        for first in range(start, start + count, SEEDS_PER_PIECE):
+            size = min(SEEDS_PER_PIECE, start + count - first)
+            key = f"{first}-{first + size - 1}"
+            done = store.results(kind).get(key)
+            if done is None:
+                piece = run_campaign(first, size, plain, jobs, typer.echo, failures, shrink)
+                done = piece.value()
+                store.add(kind, key, done)
+            report.merge(done)
+            typer.echo(f"seeds up to {first + size - 1}: {report.violations} violations in {report.seeds}")
     for line in report.lines():
         typer.echo(line)
-    if report.failures:
-        for failed in report.failures:
-            typer.echo(f"seed {failed.seed}: {failed.invariant}")
+    for failed in report.failures:
+        typer.echo(f"seed {failed.seed}: {failed.invariant}")
+    if as_json:
+        value = report.value()
+        del value["sums"]
+        typer.echo(json.dumps(value))
+    if report.violations:
         raise typer.Exit(FAILED)
 
 
@@ -45,13 +72,15 @@ def seeds(
 def replay(
     what: str = typer.Argument(help="A seed, or the file of a failure."),
     plain: bool = typer.Option(False, help="The core alone; a file knows by itself."),
+    original: bool = typer.Option(False, help="Of a file: the world that failed first, not the shrunk one."),
     trace: Path | None = typer.Option(None, help="Write the whole run here, as multipaxos-trace/1 lines."),
+    as_json: bool = typer.Option(False, "--json", help="End with one JSON object on the last line."),
 ) -> None:
     """Run one seed again, and say whether it is the same run."""
     from multipaxos.sim.campaign import replay as run_again
 
     try:
-        again = run_again(what, plain, trace)
+        again = run_again(what, plain, trace, original)
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from error
@@ -65,6 +94,17 @@ def replay(
         typer.echo(f"not the same run: {again.differs}")
     if trace is not None:
         typer.echo(f"trace: {trace}")
+    if as_json:
+        value = {
+            "seed": report.seed,
+            "violations": int(report.is_failed),
+            "invariant": report.invariant,
+            "text": report.text,
+            "steps": report.counts["steps"],
+            "digest": again.digest,
+            "differs": again.differs,
+        }
+        typer.echo(json.dumps(value))
     if report.is_failed or again.differs:
         raise typer.Exit(FAILED)
 
