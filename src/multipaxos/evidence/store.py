@@ -1,0 +1,86 @@
+"""A folder of results, one JSON line each, in files named by the kind of evidence and the code it speaks of.
+
+    evidence/seeds-<hash>.jsonl      {"key":"0-249","done_at":"2026-11-23 14:02","machine":..,"result":{..}}
+
+A result counts for the code it was found for and no other: the hash is over every Python file of the packages that take
+part in that kind of run (``PARTS``), and a change in one of them begins anew. A line is added when its part of a campaign
+is done, so a campaign may be stopped at any moment and goes on with the next part; two machines may each fill a folder,
+and the files are simply put together.
+
+Knows nothing of what a result means: ``page.py`` does.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import multipaxos
+
+_SIMULATED: Final = ("core", "coordination", "service", "wire", "storage", "sim")
+
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "explore": ("core", "explore"),
+    "seeds": _SIMULATED,
+    "plain-seeds": _SIMULATED,
+    "storage": ("core", "storage", "sim"),
+    "mutants": (*_SIMULATED, "explore", "mutants", "host", "transport"),
+    "torture": (*_SIMULATED, "host", "transport", "client", "torture"),
+    "tests": (*_SIMULATED, "explore", "mutants", "host", "transport", "client", "torture", "synod", "bench", "cli"),
+}
+"""For each kind of evidence, the packages whose code it speaks of."""
+
+
+def source_hash(kind: str) -> str:
+    """Twelve hexadecimal digits over the code a result of this kind speaks of. Raises KeyError for an unknown kind."""
+    root = Path(multipaxos.__file__).parent
+    digest = hashlib.sha256()
+    for part in PARTS[kind]:
+        for path in sorted((root / part).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+class Store:
+    """The results in one folder that speak of the code imported here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, kind: str) -> Path:
+        """Where results of this kind stand."""
+        return self.folder / f"{kind}-{source_hash(kind)}.jsonl"
+
+    def results(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Results of one kind by key; of a key that was done twice the later one. A line cut short by a crash is
+        skipped: its part is done again."""
+        path = self.path(kind)
+        found: dict[str, dict[str, Any]] = {}
+        if not path.exists():
+            return found
+        for line in path.read_text().splitlines():
+            try:
+                value = json.loads(line)
+                found[value["key"]] = value["result"]
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def add(self, kind: str, key: str, result: dict[str, Any]) -> None:
+        """Keep one result, durably."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        line = {
+            "key": key,
+            "done_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "result": result,
+        }
+        path = self.path(kind)
+        is_torn = path.exists() and not path.read_bytes().endswith(b"\n")
+        with path.open("a") as file:
+            file.write(("\n" if is_torn else "") + json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
