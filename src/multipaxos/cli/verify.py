@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from multipaxos.cli import verify_evidence, verify_explore, verify_mutants, verify_storage, verify_torture
+
 app = typer.Typer(
     name="verify",
     no_args_is_help=True,
@@ -107,6 +109,13 @@ def replay(
         typer.echo(json.dumps(value))
     if report.is_failed or again.differs:
         raise typer.Exit(FAILED)
+
+
+verify_explore.register(app)
+verify_mutants.register(app)
+verify_storage.register(app)
+verify_torture.register(app)
+verify_evidence.register(app)
 
 
 def register(root: typer.Typer) -> None:

@@ -41,12 +41,18 @@ class Part:
 
 def parts(folder: Path, jobs: int, seeds: int = SEEDS, torture_s: int = TORTURE_S) -> list[Part]:
     """What a whole campaign consists of, the quickest first."""
-    found = [_explored(*arguments) for arguments in ANCHORS]
+    found = [Part("explore", "anchors", ("anchors", "--json"))]
     core = (
         "--model", "core", "--acceptors", "3", "--ballots", "3", "--slots", "2", "--values", "2", "--crashes", "1",
         "--states-max", str(CORE_STATES), "--jobs", str(jobs),
     )  # fmt: skip
-    found.append(Part("storage", "operations 2", ("storage", "--operations", "2", "--json")))
+    found.append(
+        Part(
+            "storage",
+            "operations 2, all kinds",
+            ("storage", "--operations", "2", "--all", "--jobs", str(jobs), "--json"),
+        )
+    )
     found.append(Part("mutants", "all", ("mutants", "--jobs", str(jobs), "--json")))
     found.append(Part("explore", "core 3 acceptors 3 ballots 2 slots 2 values 1 crash", ("explore", *core, "--json")))
     for replicas, runs in TORTURE_RUNS.items():
@@ -72,27 +78,10 @@ def parts(folder: Path, jobs: int, seeds: int = SEEDS, torture_s: int = TORTURE_
     kept = ("--jobs", str(jobs), "--failures", "failures", "--results", str(folder), "--json")
     found.append(Part("plain-seeds", "plain", ("seeds", "--plain", "--count", str(PLAIN_SEEDS), *kept), True))
     found.append(Part("seeds", "seeds", ("seeds", "--count", str(seeds), *kept), True))
-    found.append(Part("storage", "operations 3", ("storage", "--operations", "3", "--json")))
-    return found
-
-
-ANCHORS: Final[tuple[tuple[str, ...], ...]] = (
-    ("stateright-paxos", "--clients", "2", "--servers", "3"),
-    ("lamport-paxos", "--acceptors", "3", "--values", "2", "--ballots", "2"),
-    ("lamport-paxos-old", "--acceptors", "1", "--values", "1", "--ballots", "2"),
-    ("lamport-voting", "--acceptors", "3", "--values", "2", "--ballots", "3"),
-    ("two-phase-commit", "--servers", "3"),
-    ("two-phase-commit", "--servers", "5"),
-)
-"""Published models, in the sizes whose counts are published (docs/evidence.md names the sources)."""
-
-
-def _explored(model: str, *sizes: str) -> Part:
-    return Part(
-        "explore",
-        " ".join((model, *(size.lstrip("-") for size in sizes))),
-        ("explore", "--model", model, *sizes, "--json"),
+    found.append(
+        Part("storage", "operations 3, crashes", ("storage", "--operations", "3", "--jobs", str(jobs), "--json"))
     )
+    return found
 
 
 def run_part(part: Part, store: Store, tell: Callable[[str], None]) -> bool:
@@ -122,24 +111,23 @@ def run_part(part: Part, store: Store, tell: Callable[[str], None]) -> bool:
 def _run(arguments: tuple[str, ...], tell: Callable[[str], None]) -> tuple[str, int]:
     """The command's last line and its exit status; all other lines are told as they come."""
     program = "from multipaxos.cli.main import main; main()"
-    process = subprocess.Popen(
+    last = ""
+    with subprocess.Popen(
         [sys.executable, "-c", program, "verify", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    last = ""
-    try:
-        for line in process.stdout:
-            if last:
-                tell(last)
-            last = line.rstrip("\n")
-        status = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if last:
+                    tell(last)
+                last = line.rstrip("\n")
+        except BaseException:
+            process.terminate()
+            raise
+    status = process.wait()
     if not last.startswith("{"):
         tell(last)
     return last, status
