@@ -68,3 +68,14 @@ class Acceptor:
         self.restore_promise(ballot)
         if ballot >= self.ballot_at(slot):
             self.votes[slot] = (ballot, decree)
+
+    def clone(self) -> "Acceptor":
+        """An independent copy."""
+        cloned = Acceptor()
+        cloned.promised = self.promised
+        cloned.votes = self.votes.copy()
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (self.promised, tuple(sorted(self.votes.items())))

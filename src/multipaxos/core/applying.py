@@ -103,3 +103,24 @@ class Applying:
             if is_own:
                 self.own_serial = serial - 1
         return found
+
+    def clone(self) -> "Applying":
+        """An independent copy."""
+        cloned = Applying(self._replica, self._incarnation, self._start, self.membership.newest())
+        cloned.membership = self.membership.clone()
+        cloned.reign = self.reign.clone()
+        cloned.streams = self.streams.copy()
+        cloned.own_serial = self.own_serial
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (
+            self._replica,
+            self._incarnation,
+            self._start,
+            self.own_serial,
+            self.membership.fingerprint(),
+            self.reign.fingerprint(),
+            self.streams.fingerprint(),
+        )

@@ -52,6 +52,29 @@ class Catchup:
                 pairs.append((slot, acceptor.votes[slot][0]))
         return Fetch(replica, first, self.target, runs_of(pairs))
 
+    def clone(self) -> "Catchup":
+        """An independent copy."""
+        cloned = Catchup()
+        cloned.target = self.target
+        cloned.source = self.source
+        cloned.asked_until = self.asked_until
+        cloned.unanswered = self.unanswered
+        return cloned
+
+    def fingerprint(self, chosen_prefix: Slot, others: int) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``).
+
+        A target that the chosen prefix has reached asks for nothing and hides no later one, whoever named it. Of the
+        number of fetches without an answer only the turn among ``others`` peers is read.
+        """
+        is_behind = self.target > chosen_prefix
+        return (
+            self.target if is_behind else 0,
+            self.source if is_behind else 0,
+            self.asked_until != 0,
+            self.unanswered % (2 * others) if others else self.unanswered % 2,
+        )
+
 
 def answer_fetch(replica: ReplicaId, fetch: Fetch, ledger: Ledger, bytes_max: int, effects: Effects) -> None:
     """Hand on learned decrees, as much as fits one page; the asker comes again for the rest."""

@@ -156,7 +156,11 @@ def on_probe(replica: "Replica", message: Probe, now: int, effects: Effects) -> 
     hears = protected_leader(replica, now)
     if hears != NO_BALLOT and owner_of(hears) == message.sender:
         hears = NO_BALLOT  # it is the leader itself that asks, under its own name
-    would_promise = hears == NO_BALLOT and replica.disk_age_ns(now) <= replica.settings.disk_stall_ns
+    # A candidate whose own promise is still on its way to the disk must not be overtaken by whoever asks meanwhile: on slow
+    # disks everybody would raise everybody's ballot for ever. It had the answers of a prepare quorum, so it can lead.
+    is_candidate = replica.campaign is not None and replica.leadership is None
+    is_disk_alive = replica.disk_age_ns(now) <= replica.settings.disk_stall_ns
+    would_promise = hears == NO_BALLOT and is_disk_alive and not is_candidate
     effects.note("election.probe.answer", message.sender, would_promise, hears)
     effects.send(
         message.sender,

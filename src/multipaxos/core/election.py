@@ -93,3 +93,40 @@ class Election:
         self.is_probing = False
         self.answers = set()
         self.answered = set()
+
+    def clone(self) -> "Election":
+        """An independent copy."""
+        cloned = Election()
+        cloned.leader_ballot = self.leader_ballot
+        cloned.heard_at = self.heard_at
+        cloned.heard_is_connected = self.heard_is_connected
+        cloned.heard_disk_age_ns = self.heard_disk_age_ns
+        cloned._heard_numbers = self._heard_numbers.copy()
+        cloned.refused = self.refused.copy()
+        cloned.suspect_at = self.suspect_at
+        cloned.is_probing = self.is_probing
+        cloned.probe_number = self.probe_number
+        cloned.probe_until = self.probe_until
+        cloned.answers = self.answers.copy()
+        cloned.answered = self.answered.copy()
+        cloned.campaign_until = self.campaign_until
+        cloned.prepare_again_at = self.prepare_again_at
+        cloned.failures = self.failures
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``). The other deadlines are armed
+        exactly while this replica probes or campaigns; failures in a row only stretch them."""
+        return (
+            self.leader_ballot,
+            self.heard_at != 0,
+            self.heard_is_connected,
+            self.heard_disk_age_ns,
+            tuple([number for number, _ in self._heard_numbers]),
+            tuple(sorted(self.refused)),
+            self.suspect_at != 0,
+            self.is_probing,
+            self.probe_number,
+            tuple(sorted(self.answers)),
+            tuple(sorted(self.answered)),
+        )

@@ -85,3 +85,30 @@ class Forwarding:
     def has_unsent(self) -> bool:
         """Whether the present leader was not yet sent all."""
         return bool(self._unsent)
+
+    def clone(self) -> "Forwarding":
+        """An independent copy."""
+        cloned = Forwarding(self.origin, self.incarnation, self.start)
+        cloned.next_serial = self.next_serial
+        cloned.addressed = self.addressed
+        cloned.progress_at = self.progress_at
+        cloned.unapplied_bytes = self.unapplied_bytes
+        cloned._gathered = self._gathered.copy()
+        cloned._gathered_bytes = self._gathered_bytes
+        cloned._kept = self._kept.copy()
+        cloned._unsent = self._unsent.copy()
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (
+            self.origin,
+            self.incarnation,
+            self.start,
+            self.next_serial,
+            self.addressed,
+            self.progress_at != 0,
+            tuple(self._gathered),
+            tuple(self._kept),
+            tuple(self._unsent),
+        )

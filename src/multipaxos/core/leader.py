@@ -45,6 +45,18 @@ class PromisePages:
                 return None  # an empty page before the end, which no honest acceptor sends, would lead round in circles
             at = found.page_last + 1
 
+    def clone(self) -> "PromisePages":
+        """An independent copy; pages are values and shared."""
+        cloned = PromisePages(self.first)
+        cloned._chosen_prefix = self._chosen_prefix
+        cloned._end = self._end
+        cloned._pages = self._pages.copy()
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (self.first, self._chosen_prefix, self._end, tuple(sorted(self._pages.items())))
+
 
 class Campaign:
     """Phase 1 of one ballot: whole promises by voter, and what they report."""
@@ -113,6 +125,29 @@ class Campaign:
             found.append((slot, NOOP if report is None else report[1]))
         return found
 
+    def clone(self) -> "Campaign":
+        """An independent copy."""
+        cloned = Campaign(self.ballot, self.first, self.handover)
+        cloned.promised = self.promised.copy()
+        cloned.marks = self.marks.copy()
+        cloned.prefixes = self.prefixes.copy()
+        cloned.reported = self.reported.copy()
+        cloned._pages = {sender: pages.clone() for sender, pages in self._pages.items()}
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (
+            self.ballot,
+            self.first,
+            self.handover,
+            tuple(sorted(self.promised)),
+            tuple(sorted(self.marks.items())),
+            tuple(sorted(self.prefixes.items())),
+            tuple(sorted(self.reported.items())),
+            tuple([(sender, self._pages[sender].fingerprint()) for sender in sorted(self._pages)]),
+        )
+
 
 class Proposal:
     """A decree proposed at this ballot and not yet known to be chosen."""
@@ -125,6 +160,19 @@ class Proposal:
         self.retry_at = retry_at
         self.retry_ns = retry_ns
 
+    def clone(self) -> "Proposal":
+        """An independent copy; the accept is a value and shared."""
+        cloned = Proposal(self.accept, self.retry_at, self.retry_ns)
+        cloned.votes = self.votes.copy()
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        accept = self.accept
+        return (
+            accept.sender, accept.ballot, accept.slot, accept.decree, accept.chosen_prefix, tuple(sorted(self.votes)),
+        )  # fmt: skip
+
 
 class RoundRead:
     """A linearizable read that waits for a confirmation round begun after it arrived (rule-R19)."""
@@ -136,6 +184,16 @@ class RoundRead:
         self.token = token  # of a local read, or the number of a peer's query
         self.slot = slot  # the chosen prefix at its arrival
         self.number = 0  # the round it joined; 0 while it waits for the next one
+
+    def clone(self) -> "RoundRead":
+        """An independent copy."""
+        cloned = RoundRead(self.requester, self.token, self.slot)
+        cloned.number = self.number
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (self.requester, self.token, self.slot, self.number)
 
 
 class Leadership:
@@ -232,3 +290,56 @@ class Leadership:
             )
         if self.is_quorum_connected:
             self.connected_at = now
+
+    def clone(self) -> "Leadership":
+        """An independent copy."""
+        cloned = Leadership(self.ballot, self.adopted.copy(), self.next_slot, self.heartbeat_at)
+        cloned.began_epoch_slot = self.began_epoch_slot
+        cloned.is_reigning = self.is_reigning
+        cloned.open = {slot: proposal.clone() for slot, proposal in self.open.items()}
+        cloned.pending = self.pending.copy()
+        cloned.pending_bytes = self.pending_bytes
+        cloned.streams = self.streams.copy()
+        cloned.number = self.number
+        cloned._beats = self._beats.copy()
+        cloned.echoed = self.echoed.copy()
+        cloned.echoed_below = self.echoed_below.copy()
+        cloned.peer_applied = self.peer_applied.copy()
+        cloned.disk_ages = self.disk_ages.copy()
+        cloned.confirmed_round = self.confirmed_round
+        cloned.is_quorum_connected = self.is_quorum_connected
+        cloned.connected_at = self.connected_at
+        cloned.inquired = self.inquired
+        cloned.inquired_until = self.inquired_until
+        cloned.reads = [read.clone() for read in self.reads]
+        cloned.handover_target = self.handover_target
+        cloned.handover_until = self.handover_until
+        cloned.handover_sent = self.handover_sent
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``). The heartbeat timer is always
+        armed, the bound of a hand-over exactly while it has a target."""
+        return (
+            self.ballot,
+            tuple(self.adopted),
+            self.next_slot,
+            self.began_epoch_slot,
+            self.is_reigning,
+            tuple([(slot, self.open[slot].fingerprint()) for slot in sorted(self.open)]),
+            tuple(self.pending),
+            self.streams.fingerprint(),
+            self.number,
+            tuple(self._beats),
+            tuple(sorted(self.echoed.items())),
+            tuple(sorted(self.echoed_below.items())),
+            tuple(sorted(self.peer_applied.items())),
+            tuple(sorted(self.disk_ages.items())),
+            self.confirmed_round,
+            self.is_quorum_connected,
+            self.inquired,
+            self.inquired_until != 0,
+            tuple([read.fingerprint() for read in self.reads]),
+            self.handover_target,
+            self.handover_sent,
+        )

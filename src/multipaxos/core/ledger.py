@@ -59,3 +59,17 @@ class Ledger:
             self.base += 1
             _, decree = self._decrees.pop(self.base)
             self._bytes -= len(decree) + ENTRY_BYTES
+
+    def clone(self) -> "Ledger":
+        """An independent copy."""
+        cloned = Ledger()
+        cloned.chosen_prefix = self.chosen_prefix
+        cloned.applied = self.applied
+        cloned.base = self.base
+        cloned._decrees = self._decrees.copy()
+        cloned._bytes = self._bytes
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (self.chosen_prefix, self.applied, self.base, tuple(sorted(self._decrees.items())))

@@ -79,6 +79,11 @@ class Configuration:
         text = Configuration(0, members, self.window, "").encode()
         return Configuration(1, members, self.window, hashlib.sha256(text).hexdigest()[:32])
 
+    def fingerprint(self) -> tuple[object, ...]:
+        """The configuration as plain values; voters and quorum follow from the members."""
+        members = tuple([(m.id, m.peer_address, m.client_address, m.mark, m.is_voter) for m in self.members])
+        return (self.version, self.window, self.cluster, members)
+
 
 def decode_configuration(text: bytes) -> Configuration:
     """The configuration in a decree. Raises ValueError where the text is none."""
@@ -159,3 +164,18 @@ class Membership:
             return
         begins = slot + self.governing(slot).window
         self._changes.append((begins, configuration))
+
+    def clone(self) -> "Membership":
+        """An independent copy; configurations are values and shared."""
+        cloned = Membership(self._listed)
+        cloned._changes = self._changes.copy()
+        cloned.is_born = self.is_born
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (
+            self.is_born,
+            self._listed.fingerprint(),
+            tuple([(first, configuration.fingerprint()) for first, configuration in self._changes]),
+        )

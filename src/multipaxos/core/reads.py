@@ -64,3 +64,25 @@ class Reads:
     def is_asking(self) -> bool:
         """Whether a query is open."""
         return bool(self._asked)
+
+    def clone(self) -> "Reads":
+        """An independent copy."""
+        cloned = Reads(0)
+        cloned.waiting = self.waiting.copy()
+        cloned.asked_ballot = self.asked_ballot
+        cloned.asked_at = self.asked_at
+        cloned._number = self._number
+        cloned._asked = {number: (at, tokens.copy()) for number, (at, tokens) in self._asked.items()}
+        cloned._ready = self._ready.copy()
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (
+            tuple(self.waiting),
+            self.asked_ballot,
+            self.asked_at != 0,
+            self._number,
+            tuple([(number, tuple(tokens)) for number, (_, tokens) in self._asked.items()]),
+            tuple(self._ready),
+        )

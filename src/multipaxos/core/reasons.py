@@ -29,6 +29,7 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "election.campaign": (("ballot", "first"), "campaign at {ballot} for all slots from {first}"),
     "election.campaign.failed": (("ballot", "promised_by"), "{ballot} got whole promises of {promised_by} only: give it up"),
     "election.stand_back": (("ballot", "hears"), "{ballot} is refused for the living leader of {hears}: stand back"),
+    "election.yield": (("ballot", "above"), "{above} is promised, above the own {ballot}: leave the field to it"),
     "election.nacked": (("ballot", "above", "peer"), "{peer} has promised {above}, above {ballot}"),
     "election.obey": (("ballot", "peer"), "leader {peer} of {ballot} hands over: campaign now"),
     "election.obey.late": (("ballot", "number"), "hand-over of {ballot} with heartbeat {number} is too old: ignored"),

@@ -27,3 +27,15 @@ class Reign:
         if wall_ms > self.time_ms:
             self.time_ms = wall_ms
         return self.time_ms
+
+    def clone(self) -> "Reign":
+        """An independent copy."""
+        cloned = Reign()
+        cloned.ballot = self.ballot
+        cloned.epoch = self.epoch
+        cloned.time_ms = self.time_ms
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return (self.ballot, self.epoch, self.time_ms)

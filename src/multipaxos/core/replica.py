@@ -303,7 +303,7 @@ class Replica:
         elif isinstance(item, Prepare):
             self._on_prepare(item, now, effects)
         elif isinstance(item, Promise):
-            self._on_promise(item, effects)
+            self._on_promise(item, now, effects)
         elif isinstance(item, Nack):
             electing.on_nack(self, item, now, effects)
         elif isinstance(item, Settled):
@@ -354,6 +354,9 @@ class Replica:
         if self.acceptor.promise(ballot):
             effects.note("acceptor.prepare.promise", ballot, promised, message.first)
             effects.write(PromisedRecord(ballot))
+            if self.campaign is not None and self.leadership is None:
+                effects.note("election.yield", self.campaign.ballot, ballot)
+                self.campaign = None  # our own acceptor has no vote for it any more
             # Give the candidate the time of an election before suspecting anybody.
             electing.restart_suspicion(self, now)
         else:
@@ -446,7 +449,9 @@ class Replica:
         first = self.ledger.chosen_prefix + 1
         self.campaign = Campaign(ballot, first, handover)
         self.election.end_probe()
-        self.election.campaign_until = now + self.settings.election_max_ns
+        # Each campaign in a row lasts longer: its promise and those of the others must get onto disks, which may be slow.
+        # It holds up nobody: prepares are sent again all the while, and a nack or a heartbeat above ends it.
+        self.election.campaign_until = now + (self.settings.election_max_ns << min(self.election.failures, 3))
         effects.note("election.campaign", ballot, first)
         # The own promise is the durable record of the ballot issued: it is on the disk before the first prepare leaves,
         # so a restart can never use this ballot again (rule-R1). Our own acceptor promises like any other.
@@ -465,7 +470,7 @@ class Replica:
             if voter != self.id and voter not in campaign.promised:
                 effects.send_when_durable(voter, prepare)
 
-    def _on_promise(self, message: Promise, effects: Effects) -> None:
+    def _on_promise(self, message: Promise, now: int, effects: Effects) -> None:
         campaign = self.campaign
         if campaign is None or message.ballot != campaign.ballot or message.first != campaign.first:
             return  # of another ballot: counted there or nowhere (bug-A03)
@@ -479,6 +484,9 @@ class Replica:
         self.catchup.hear(message.chosen_prefix, message.sender)
         if campaign.hear(message):
             effects.note("candidate.promise.whole", message.sender, message.ballot, message.chosen_prefix)
+            # Progress: the own promise must be durable before a prepare leaves, and those of others before they answer.
+            until = now + self.settings.election_max_ns
+            self.election.campaign_until = max(self.election.campaign_until, until)
         else:
             effects.note("candidate.promise.page", message.sender, message.page_first, message.page_last, message.end)
 
@@ -759,14 +767,17 @@ class Replica:
             # Fetching is progress: a candidate that is behind goes on while answers come.
             self.election.campaign_until = max(self.election.campaign_until, now + 2 * self.settings.retry_ns)
 
-    def _apply(self, effects: Effects, upto: Slot) -> None:
-        """Hand chosen slots to the state machine, in order, each once (I7)."""
+    def _apply(self, effects: Effects, upto: Slot, commands_max: int = 0) -> None:
+        """Hand chosen slots to the state machine, in order, each once (I7); with ``commands_max`` no further slot once so
+        many commands are handed over."""
         ledger = self.ledger
-        while ledger.applied < upto:
+        commands = 0
+        while ledger.applied < upto and (not commands_max or commands < commands_max):
             slot = ledger.applied + 1
             applied = self.applying.apply(slot, ledger.decree(slot), effects)
             ledger.applied = slot
             effects.applied.append(applied)
+            commands += len(applied.commands)
             if applied.configuration is not None:
                 self._refresh_others()
                 birth.check_mark(self, effects)
@@ -828,7 +839,8 @@ class Replica:
         settings = self.settings
         ledger = self.ledger
         if ledger.applied < ledger.chosen_prefix:
-            self._apply(effects, min(ledger.chosen_prefix, ledger.applied + settings.apply_slots_max))
+            upto = min(ledger.chosen_prefix, ledger.applied + settings.apply_slots_max)
+            self._apply(effects, upto, settings.apply_commands_max)
             if self.forwarding.applied(self.applying.own_serial):
                 self.forwarding.progress_at = now
         ordering.forward(self, now, effects)
@@ -966,3 +978,67 @@ class Replica:
                 assert not ledger.is_learned(slot), "an open slot is not yet chosen"
                 assert slot <= self.membership.limit(ledger.applied), "rule-R7"
         assert self.forwarding.next_serial > self.applying.own_serial, "rule-R8"
+
+    def clone(self) -> "Replica":
+        """An independent copy: whatever happens to one leaves the other as it was. Values are shared."""
+        forwarding = self.forwarding
+        cloned = Replica(
+            self.id, self.membership.newest(), self.mark, forwarding.incarnation, forwarding.start, self.settings,
+            self.listening,
+        )  # fmt: skip
+        cloned.acceptor = self.acceptor.clone()
+        cloned.ledger = self.ledger.clone()
+        cloned.applying = self.applying.clone()
+        cloned.catchup = self.catchup.clone()
+        cloned.election = self.election.clone()
+        cloned.forwarding = forwarding.clone()
+        cloned.reads = self.reads.clone()
+        cloned.campaign = None if self.campaign is None else self.campaign.clone()
+        cloned.leadership = None if self.leadership is None else self.leadership.clone()
+        cloned.is_current = self.is_current
+        cloned.current_at = self.current_at
+        cloned._seen = self._seen
+        cloned.others = self.others
+        cloned._drawn = self._drawn
+        cloned._wall_offset_ms = self._wall_offset_ms
+        cloned._oldest_write_at = self._oldest_write_at
+        cloned.announced_prefix = self.announced_prefix
+        cloned._marked_prefix = self._marked_prefix
+        cloned.handover_rests_until = self.handover_rests_until
+        return cloned
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as nested tuples of plain values: equal in every process and every run.
+
+        Deadlines and stamps are seen as set or not set. So two replicas of equal fingerprints, with the same settings,
+        give the same effects for the same inputs wherever *any armed timer may run out at any moment*, the time itself
+        (wake, ages) aside. What is left out, and why, stands in ``tests/core/test_clone.py``, attribute by attribute.
+        """
+        campaign = self.campaign
+        leadership = self.leadership
+        prefix = self.ledger.chosen_prefix
+        if campaign is None:
+            campaigning: tuple[object, ...] = ()
+        elif leadership is not None and self.membership.is_born:
+            campaigning = (campaign.ballot, campaign.first)  # phase 1 is over: promises still heard lead to nothing
+        else:
+            campaigning = campaign.fingerprint()
+        return (
+            self.id,
+            self.mark,
+            self.acceptor.fingerprint(),
+            self.ledger.fingerprint(),
+            self.applying.fingerprint(),
+            self.catchup.fingerprint(prefix, len(self.others)),
+            self.election.fingerprint(),
+            self.forwarding.fingerprint(),
+            self.reads.fingerprint(),
+            campaigning,
+            () if leadership is None else leadership.fingerprint(),
+            max(self.acceptor.promised, self._seen),
+            self._wall_offset_ms,
+            self._oldest_write_at != 0,
+            self._marked_prefix < prefix,
+            0 if leadership is None else self.announced_prefix,
+            self.handover_rests_until != 0,
+        )

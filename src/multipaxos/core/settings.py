@@ -20,6 +20,7 @@ class Settings:
     batch_commands_max: int = 1000
     batch_bytes_max: int = 1 << 20
     page_bytes_max: int = 1 << 20  # of one promise page or one answer to a fetch
-    apply_slots_max: int = 256  # slots applied in one step, so that heartbeats are not starved
+    apply_slots_max: int = 256  # slots applied in one step, so that heartbeats are not starved,
+    apply_commands_max: int = 1000  # and commands: a slot may hold a whole batch of them; at least one slot is applied
     ledger_bytes_max: int = 64 << 20  # kept in memory of decrees below the applied slot, for catch-up
     unapplied_bytes_max: int = 64 << 20  # forwarded commands kept until applied; above it nothing is read from clients

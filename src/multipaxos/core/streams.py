@@ -56,3 +56,7 @@ class Streams:
     def items(self) -> list[tuple[ReplicaId, tuple[int, int, int]]]:
         """All streams, by replica, for digests."""
         return sorted(self._last.items())
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """All that can change future behaviour, as plain values (``Replica.fingerprint``)."""
+        return tuple(self.items())
