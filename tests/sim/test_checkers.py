@@ -254,3 +254,27 @@ def test_i9_what_grows_does_not_fall() -> None:
         made.stepped(1, B1, 0, 0)
     with violates("I9", "applied"):
         made.stepped(1, B1, 1, 1)
+
+
+def test_i7_equal_states_behind_equal_slots() -> None:
+    made = oracle()
+    made.digested(1, 32, "a")
+    made.digested(2, 32, "a")
+    made.digested(2, 64, "b")
+    with violates("I7", "replicas 1 and 3 differ behind slot 32"):
+        made.digested(3, 32, "b")
+
+
+def test_i3_a_start_remembers_what_was_durable() -> None:
+    made = oracle()
+    choose(made, 1, BIRTH)
+    choose(made, 2, NOOP)
+    made.durable(2, PromisedRecord(B2))
+    votes = {2: (B1, NOOP)}
+    made.recovered(2, B2, votes, [], 1)
+    made.recovered(2, B2, {}, [2], 1)  # known to be chosen: no vote is kept
+    with violates("I3", "starts at promise 1.1, though 2.2 is durable"):
+        made.recovered(2, B1, votes, [], 1)
+    with violates("I3", "without its vote in slot 2 at 1.1"):
+        made.recovered(2, B2, {}, [], 1)
+    made.recovered(3, NO_BALLOT, {}, [], 0)  # it never promised or voted

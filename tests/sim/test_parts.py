@@ -7,14 +7,17 @@ import typer
 from typer.testing import CliRunner
 
 from multipaxos.cli.verify import app
-from multipaxos.core.messages import Accept
+from multipaxos.core.inputs import Submit, Wall
+from multipaxos.core.messages import Accept, Heartbeat
 from multipaxos.core.records import AcceptedRecord, LearnedRecord, PromisedRecord
 from multipaxos.sim.disk import SimulatedDisk
 from multipaxos.sim.network import MILLISECOND_NS, LinkRates, Network
 from multipaxos.sim.process import Clock
 from multipaxos.sim.stage import Stage
-from multipaxos.sim.swarm import FAULT_KINDS, draw
+from multipaxos.sim.swarm import DAMAGING, DISRUPTIVE, FAULT_KINDS, RARE, SECOND_NS, Profile, draw
 from multipaxos.sim.transcript import BadTranscript, run
+from multipaxos.sim.workload import PlainWorkload
+from multipaxos.sim.world import World
 
 
 def written_disk(seed: int) -> SimulatedDisk:
@@ -102,6 +105,91 @@ def test_profiles_differ_and_no_fault_is_left_out() -> None:
     assert {profile.replicas for profile in profiles} == {3, 5}
     assert draw(3) == draw(3)
     assert all(profile.sessions >= 3 and profile.sessions * profile.operations >= 100 for profile in profiles)
+
+
+def test_damage_keeps_to_faults_that_are_known() -> None:
+    assert set(DAMAGING) | set(DISRUPTIVE) | set(RARE) <= set(FAULT_KINDS)
+
+
+def test_a_process_may_stand_still_inside_a_step() -> None:
+    """What the core decided is carried out later, with what arrived meanwhile still unread; a crash takes it along."""
+    stage = Stage(3)
+    stage.start()
+    stage.elect(1)
+    process = stage.replicas[1]
+    for is_handed_out in (False, True):
+        process.give(Submit((b"x%d" % is_handed_out,)))
+        before = len(stage.flight)
+        process.step(stage.now + 1, 0)
+        assert process.is_inside_step
+        if is_handed_out:
+            process.hand_out()
+        assert (len(stage.flight) > before) == is_handed_out
+        process.arrive(Heartbeat(2, 0, 1, 0, True, 0))
+        process.go_on(stage.now + 50 * MILLISECOND_NS)
+        assert len(stage.flight) > before and not process.is_inside_step
+        assert [type(given) for given in process.inbox] == [Heartbeat]
+        stage.settle()
+    assert stage.executed(2) == ["x0", "x1"]
+    process.give(Submit((b"lost",)))
+    process.step(stage.now + 1, 0)
+    stage.crash(1)
+    assert not process.is_inside_step
+    stage.elect(2)
+    assert stage.executed(2) == ["x0", "x1"]
+
+
+def quiet_world() -> World:
+    """Nobody strikes, and all replicas are up."""
+    world = World(Profile(1, plain_commands=1), PlainWorkload(0), None)
+    for replica in world.ids:
+        world.start(replica)
+    world._run_until(lambda: all(process.is_ready for process in world.replicas.values()), world.now + SECOND_NS)
+    return world
+
+
+def test_a_slow_replica_takes_its_turns_late() -> None:
+    world = quiet_world()
+    world.sluggish[2] = 150 * MILLISECOND_NS
+    process = world.replicas[2]
+    process.due = 0
+    world.wake(process, world.now + 1)
+    assert process.due == world.now + 150 * MILLISECOND_NS
+    world.wake(world.replicas[1], world.now)
+    assert world.replicas[1].due == world.now
+
+
+def test_clocks_jump_and_the_core_hears_of_it() -> None:
+    world = quiet_world()
+    process = world.replicas[1]
+    local = process.clock.local(world.now)
+    offset = process.clock.wall_offset_ms
+    world.jump(1, 5 * SECOND_NS, -7_000)
+    assert process.clock.local(world.now) == local + 5 * SECOND_NS
+    assert process.clock.wall_offset_ms == offset - 7_000
+    assert process.inbox[-1] == Wall(offset - 7_000)
+    assert process.due == world.now
+
+
+def test_a_suspended_machine_neither_runs_nor_writes() -> None:
+    world = quiet_world()
+    assert world._run_until(lambda: world.leader() != 0, world.now + 10 * SECOND_NS)
+    leader = world.leader()
+    process = world.replicas[leader]
+    process.give(Submit((b"x",)))
+    world.wake(process, world.now)
+    world._run_until(lambda: process.is_syncing, world.now + SECOND_NS)
+    durable = process.disk.durable
+    world.pause(leader)
+    world.stall(leader)
+    world._run_until(lambda: False, world.now + 3 * SECOND_NS)
+    assert process.disk.durable == durable
+    assert world.leader() != leader, "another replica leads at a higher ballot"
+    world.unstall(leader)
+    assert process.disk.durable == durable, "the process is still paused"
+    world.resume(leader)
+    world._run_until(lambda: process.disk.durable > durable, world.now + SECOND_NS)
+    assert process.disk.durable > durable
 
 
 def test_a_stage_does_nothing_by_itself() -> None:

@@ -4,7 +4,10 @@ import pytest
 
 from multipaxos.core.messages import ReadAnswer, ReadQuery
 from multipaxos.core.settings import Settings
+from multipaxos.service.clerk import Clerk
+from multipaxos.service.settings import ServiceSettings
 from multipaxos.sim.stage import Stage
+from multipaxos.wire.report import Report
 
 SECOND = 1_000_000_000
 
@@ -136,3 +139,25 @@ def test_a_candidate_that_is_behind_does_not_ask_a_dead_peer_alone() -> None:
     assert stage.now - began < SECOND, "one fetch in vain, then replica 3 is asked"
     stage.settle()
     assert stage.executed(2) == stage.executed(3) == ["a", "b"]
+
+
+def test_a_leader_that_stood_still_acknowledges_nothing_by_echoes_of_before() -> None:
+    """It wakes, finds the echoes of its last heartbeats in its sockets and takes itself for connected, for three more
+    heartbeats. The report of its own gateway was acknowledged meanwhile, so pings were answered and clients served by a
+    leader that had been passed: their sessions ended in the other's reign while they still believed in them (rule-R25)."""
+    clerk = Clerk(1, ServiceSettings(bytes(32)))
+    for number in (1, 2, 3):
+        clerk.leadership(1, 7, number, True, True, number, number * SECOND // 10)
+
+    def is_acknowledged(number: int, now: int) -> bool:
+        ack = clerk.report(Report(1, 7, number, number, ((5, 0),)), now)
+        assert ack is not None
+        return ack.is_quorum_connected
+
+    assert is_acknowledged(3, SECOND)
+    clerk.leadership(1, 7, 4, True, True, 3, 2 * SECOND)
+    assert not is_acknowledged(4, 2 * SECOND)
+    clerk.leadership(1, 7, 5, True, True, 3, 2 * SECOND + SECOND // 10)
+    assert not is_acknowledged(5, 2 * SECOND + SECOND // 10)
+    clerk.leadership(1, 7, 5, True, True, 4, 2 * SECOND + SECOND // 9)
+    assert is_acknowledged(5, 2 * SECOND + SECOND // 9)

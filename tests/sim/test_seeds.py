@@ -13,12 +13,13 @@ from multipaxos.sim.scenarios import cut_off_gateway
 
 CLIENT_SEEDS = 300
 PLAIN_SEEDS = 200
-CHUNK = 50
+CHUNK = 100
 
 FAULTS = (
-    "clog", "clock jump", "disk stall", "failed sync", "hand-over", "machine crash", "message delay", "message drop",
-    "message duplicate", "message reorder", "one-way cut", "pause", "power loss", "process crash", "restart",
-    "slow disk", "split", "two-way cut",
+    "chained", "clog", "clock jump", "disk stall", "emptied directory", "failed sync", "flipped bit", "full disk",
+    "hand-over", "lost write", "machine crash", "message delay", "message drop", "message duplicate", "message reorder",
+    "misdirected write", "one-way cut", "pause", "pause inside a step", "power loss", "process crash", "restart",
+    "slow disk", "slow replica", "split", "stopped with a reason", "suspend", "torn write", "two-way cut",
 )  # fmt: skip
 
 
@@ -33,7 +34,11 @@ def run(start: int, is_plain: bool) -> CampaignReport:
 def test_seeds_with_clients(start: int) -> None:
     report = run(start, is_plain=False)
     # A run in which nothing happens shows nothing.
-    assert report.share(LEADER_CHANGE) >= 0.8, "\n".join(report.lines())
+    told = "\n".join(report.lines())
+    assert report.share(LEADER_CHANGE) >= 0.8, told
+    assert report.share("a quorum is down") >= 0.3, told
+    for fault in ("failed sync", "flipped bit", "torn write"):
+        assert report.share(fault) >= 0.12, told
     assert report.totals["answered"] >= 100 * CHUNK
     assert report.share("session resumed") >= 0.5
     for fault in FAULTS:

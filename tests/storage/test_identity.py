@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from journal_world import CHANGING, promised, vote
 
-from multipaxos.sim.blocks import BlockDisk
+from multipaxos.sim.blocks import CHANGING, BlockDisk
+from multipaxos.sim.crash_life import promised, vote
 from multipaxos.storage import identity
 from multipaxos.storage.faults import JournalDamaged, JournalFailed
 from multipaxos.storage.identity import CREATING, MARK, DataDirectory, DirectoryRefused

@@ -4,23 +4,12 @@ import errno
 import threading
 
 import pytest
-from journal_world import (
-    CHANGING,
-    MARK,
-    SMALL,
-    Life,
-    check_kept,
-    fresh,
-    learned,
-    promise_in,
-    promised,
-    started,
-    vote,
-)
 
 from multipaxos.core.ballot import ballot_of
 from multipaxos.core.records import AcceptedRecord, KeptRecord, MarkRecord
-from multipaxos.sim.blocks import BlockDisk
+from multipaxos.sim.blocks import CHANGING, BlockDisk
+from multipaxos.sim.crash_life import Life, fresh, learned, promised, vote
+from multipaxos.sim.crash_verdict import MARK, SEGMENT_BYTES, check_crash, promise_in, started
 from multipaxos.storage.disk import BLOCK_BYTES
 from multipaxos.storage.faults import JournalDamaged, JournalFailed, JournalFull
 from multipaxos.storage.journal import SEAL_AFTER_NS, STOPPED, Journal
@@ -48,7 +37,7 @@ def seals(disk: BlockDisk) -> list[tuple[int, int, list[tuple[int, int, int, int
 
 
 def test_every_kind_of_record_comes_back_as_it_was() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(promised(3, 2), vote(1, 4, b"\0"), vote(2, 4, prefix=1), learned(3), MarkRecord(3))
     life.append(KeptRecord(b""), KeptRecord(b"any bytes"), vote(0, 1), group=2**32 - 1)
     big = AcceptedRecord((1 << 63) - 1, (1 << 63) - 1, b"\xff" * 300, 1 << 63)
@@ -60,7 +49,7 @@ def test_every_kind_of_record_comes_back_as_it_was() -> None:
 
 def test_an_accept_at_the_promised_ballot_costs_one_sync() -> None:
     """The steady state of a follower: one write, one fdatasync, however many records wait."""
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     life.append(promised(1))
     life.flush()
     life.disk.calls.clear()
@@ -76,7 +65,7 @@ def test_an_accept_at_the_promised_ballot_costs_one_sync() -> None:
 @pytest.mark.parametrize("group", [0, 5])
 def test_a_raised_promise_is_in_both_copies_before_flush_returns(group: int) -> None:
     """rule-R36: one after the other, each synced, the journal's own sync first."""
-    life = Life(fresh())
+    life = Life.begun()
     life.disk.calls.clear()
     life.append(promised(8, 3), group=group)
     life.flush()
@@ -90,7 +79,7 @@ def test_a_raised_promise_is_in_both_copies_before_flush_returns(group: int) -> 
 
 def test_an_accept_above_the_promise_is_a_raise_too() -> None:
     """trap-T3: its answer asserts that lower ballots are refused from now on, so one rotten record must not undo it."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(promised(8))
     life.flush()
     life.disk.calls.clear()
@@ -105,7 +94,7 @@ def test_an_accept_above_the_promise_is_a_raise_too() -> None:
 
 def test_positions_gate_repeats() -> None:
     """rule-R33: a step that writes nothing waits for what was appended before it (trap-T30)."""
-    life = Life(fresh())
+    life = Life.begun()
     first = life.journal.append([vote(1)])
     assert life.journal.append([]) == first
     assert life.journal.durable < first
@@ -122,7 +111,7 @@ def test_positions_gate_repeats() -> None:
 
 
 def test_a_flush_without_records_touches_no_file() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     life.disk.calls.clear()
@@ -132,7 +121,7 @@ def test_a_flush_without_records_touches_no_file() -> None:
 
 def test_records_appended_while_the_disk_hangs_wait_for_the_next_flush() -> None:
     """rule-R31: the loop goes on while a sync does not return; nothing of it is called durable meanwhile."""
-    life = Life(fresh())
+    life = Life.begun()
     before = life.journal.durable
     hang = threading.Event()
     life.disk.hangs = hang
@@ -153,7 +142,7 @@ def test_records_appended_while_the_disk_hangs_wait_for_the_next_flush() -> None
 
 
 def test_each_write_after_a_sync_begins_with_a_seal_for_it() -> None:
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     ends = []
     for slots in ((1, 2, 3), (4,), (5, 6)):
         life.append(*[vote(slot, 2) for slot in slots])
@@ -177,7 +166,7 @@ def test_each_write_after_a_sync_begins_with_a_seal_for_it() -> None:
 
 
 def test_a_seal_names_votes_in_runs_and_the_promise_and_repeats_the_one_before() -> None:
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     life.append(promised(9), vote(1, 2), vote(2, 2), vote(2, 3), vote(9, 3), learned(10), vote(10, 3))
     life.append(vote(1, 1), group=4)
     life.flush()
@@ -201,7 +190,7 @@ def test_a_seal_names_votes_in_runs_and_the_promise_and_repeats_the_one_before()
 
 
 def test_no_seal_speaks_of_a_sync_that_failed() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.disk.fail_at(0, errno.EIO, ["sync"])
     with pytest.raises(JournalFailed):
@@ -214,7 +203,7 @@ def test_no_seal_speaks_of_a_sync_that_failed() -> None:
 
 
 def test_a_clean_stop_is_sealed_durably() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.journal.close()
     after = life.disk.lose_power()
@@ -225,7 +214,7 @@ def test_a_clean_stop_is_sealed_durably() -> None:
 
 def test_clean_restarts_let_the_journal_grow_by_nothing() -> None:
     disk = fresh()
-    life = Life(disk)
+    life = Life.begun(disk)
     life.append(vote(1))
     life.journal.close()
     sizes = set()
@@ -239,7 +228,7 @@ def test_clean_restarts_let_the_journal_grow_by_nothing() -> None:
 
 def test_the_head_of_each_segment_carries_what_dropped_ones_would_take_along() -> None:
     """rule-R36: promise, highest ballot issued, incarnation, floor, longest lease; and where the one before ends."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(promised(4, 1), promised(6, 2))
     life.append(vote(1, 3), group=2)
     end = life.flush()
@@ -260,7 +249,7 @@ def test_the_head_of_each_segment_carries_what_dropped_ones_would_take_along() -
 
 
 def test_idle_seals_after_ten_milliseconds_and_prepares_the_next_segment() -> None:
-    life = Life(fresh(), segment_bytes=4 << 20)
+    life = Life.begun(fresh(), 4 << 20)
     life.append(vote(1))
     life.flush()
     assert life.journal.idle(0) == SEAL_AFTER_NS
@@ -279,7 +268,7 @@ def test_idle_seals_after_ten_milliseconds_and_prepares_the_next_segment() -> No
 
 def test_the_next_segment_keeps_pace_without_any_quiet() -> None:
     """The journal thread makes it between flushes, so that none has to fill it with zeros first."""
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     begun = 0
     for slot in range(1, 400):
         life.append(vote(slot, body=b"q" * 10_000))
@@ -290,16 +279,16 @@ def test_the_next_segment_keeps_pace_without_any_quiet() -> None:
         begun += any(call == "rename" for call, _ in life.disk.calls)
         life.journal.prepare()
     assert begun >= 3
-    check_kept(life.disk.lose_power(), life.told, life.safe, 1 << 20)
+    check_crash(life.disk.lose_power(), life.told, life.safe, 1 << 20)
 
 
 def test_a_batch_larger_than_a_segment_has_one_of_its_own() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(*[vote(slot, body=b"m" * 3000) for slot in range(1, 21)])
     life.flush()
     life.append(vote(21))
     life.flush()
-    assert check_kept(life.disk.lose_power(), life.told, life.safe) == life.told
+    assert check_crash(life.disk.lose_power(), life.told, life.safe) == life.told
     assert life.journal.read(5, 6)[1][2] == b"m" * 3000
 
 
@@ -307,7 +296,7 @@ def test_a_batch_larger_than_a_segment_has_one_of_its_own() -> None:
 
 
 def test_read_returns_the_learned_record_else_the_last_vote() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1, 1), vote(2, 1), vote(3, 1), vote(5, 1))
     life.flush()
     life.append(vote(2, 2), learned(3, 2), vote(3, 3))
@@ -329,7 +318,7 @@ def test_read_returns_the_learned_record_else_the_last_vote() -> None:
 
 
 def test_read_knows_nothing_that_is_not_durable() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     life.append(vote(1, 2), vote(2, 2))
@@ -337,7 +326,7 @@ def test_read_knows_nothing_that_is_not_durable() -> None:
 
 
 def test_read_ends_when_there_is_enough_and_leaves_no_slot_out() -> None:
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     for slot in range(1, 301):
         life.append(vote(slot, body=b"%05d" % slot * 1000))
         life.flush()
@@ -358,7 +347,7 @@ def test_read_ends_when_there_is_enough_and_leaves_no_slot_out() -> None:
 
 
 def test_read_gives_nothing_that_has_rotted() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1), vote(2, body=b"d" * 50), vote(3))
     life.flush()
     (name,) = [name for name in life.disk.names() if segment_number(name)]
@@ -417,7 +406,7 @@ def test_a_failure_at_every_call_stops_for_good_and_loses_nothing(code: int) -> 
     stopped = full = 0
     for number in range(count):
         disk = fresh()
-        life = Life(disk)
+        life = Life.begun(disk)
         disk.fail_at(number, code)
         told: list[int] = []
         try:
@@ -448,7 +437,7 @@ def test_a_failure_at_every_call_stops_for_good_and_loses_nothing(code: int) -> 
 
 def test_fsync_eio() -> None:
     """`fsync-eio`: a sync fails once, a later one would return 0 and prove nothing."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     life.append(vote(2))
@@ -459,7 +448,7 @@ def test_fsync_eio() -> None:
 
 
 def test_a_failed_copy_of_the_promise_is_a_failed_sync() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(promised(3))
 
     def before(call: str, name: str) -> None:
@@ -474,14 +463,14 @@ def test_a_failed_copy_of_the_promise_is_a_failed_sync() -> None:
 
 def test_disk_full_is_found_before_writing() -> None:
     """rule-R38: shortage says so early, room tells what is left, a flush beyond it writes nothing and may come again."""
-    life = Life(fresh())
+    life = Life.begun()
     life.disk.space = 3000
     life.append(vote(1, body=b"f" * 1000))
     life.flush()
     life.journal.prepare()
     assert "full" in life.journal.shortage
     room = life.journal.room()
-    assert 5000 < room < SMALL
+    assert 2500 < room < SEGMENT_BYTES
     life.append(vote(2, body=b"f" * (room - 52)))
     assert life.journal.room() == 0
     life.flush()
@@ -495,16 +484,16 @@ def test_disk_full_is_found_before_writing() -> None:
     life.append(vote(4))
     for after in (life.disk.copy(), life.disk.lose_power()):
         after.space = None
-        check_kept(after, life.told, life.safe)
+        check_crash(after, life.told, life.safe)
     life.disk.space = 1 << 20
     life.flush()
     assert life.journal.durable == life.ends[-1], "what waited is written once there is space"
     assert life.journal.shortage == ""
-    assert check_kept(life.disk.lose_power(), life.told, life.safe) == life.told
+    assert check_crash(life.disk.lose_power(), life.told, life.safe) == life.told
 
 
 def test_a_full_disk_is_asked_again_now_and_then_and_recovers_by_itself() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.disk.space = 0
     life.append(vote(1))
     life.flush()
@@ -521,7 +510,7 @@ def test_a_full_disk_is_asked_again_now_and_then_and_recovers_by_itself() -> Non
 
 
 def test_a_start_on_a_full_disk_says_so_and_loses_nothing() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     disk = life.disk.kill()
@@ -529,11 +518,11 @@ def test_a_start_on_a_full_disk_says_so_and_loses_nothing() -> None:
     with pytest.raises(JournalFull, match="free some space"):
         started(disk, 2)
     disk.space = 1 << 20
-    check_kept(disk, life.told, life.safe)
+    check_crash(disk, life.told, life.safe)
 
 
 def test_a_start_with_little_space_makes_do_with_a_small_segment() -> None:
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     life.append(vote(1))
     life.flush()
     disk = life.disk.kill()
@@ -544,7 +533,7 @@ def test_a_start_with_little_space_makes_do_with_a_small_segment() -> None:
 
 
 def test_what_was_cut_is_said() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     (name,) = [name for name in life.disk.names() if segment_number(name)]
@@ -560,7 +549,7 @@ def test_what_was_cut_is_said() -> None:
 
 def test_a_record_that_cannot_be_packed_stops_the_journal() -> None:
     """A step is written whole or not at all; and no core makes such a record."""
-    life = Life(fresh())
+    life = Life.begun()
     with pytest.raises(Exception, match=r"argument|format|int"):
         life.journal.append([vote(1), AcceptedRecord(1 << 70, 2, b"x", 0)])
     with pytest.raises(JournalFailed, match="cannot write"):
@@ -568,7 +557,7 @@ def test_a_record_that_cannot_be_packed_stops_the_journal() -> None:
 
 
 def test_a_journal_is_recovered_before_it_is_used() -> None:
-    journal = Journal(fresh(), MARK, 1, 1, SMALL)
+    journal = Journal(fresh(), MARK, 1, 1, SEGMENT_BYTES)
     with pytest.raises(AssertionError):
         journal.append([vote(1)])
     with pytest.raises(AssertionError):

@@ -1,16 +1,16 @@
-"""A crash before every call of every small workload: nothing called durable is ever lost (layer L4, bug-C01, bug-C03).
+"""Crashes by name: the scenarios of the journal's rules, each at its one moment (rule-R34, rule-R36, rule-R37).
 
-ACE found that most crash bugs need three operations or fewer on a fresh file system. All workloads of one and two
-operations run here; ``python tests/storage/journal_world.py 3`` runs those of three.
+That no other crash, error or rotten bit loses anything is enumerated in ``test_crash_enumeration.py``.
 """
 
 import errno
 
 import pytest
-from journal_world import MARK, OPERATIONS, Crashes, Life, check_kept, fresh, promise_in, promised, started, vote
 
 from multipaxos.core.ballot import ballot_of
 from multipaxos.sim.blocks import BlockDisk
+from multipaxos.sim.crash_life import Life, fresh, promised, vote
+from multipaxos.sim.crash_verdict import MARK, check_crash, promise_in, started
 from multipaxos.storage.disk import BLOCK_BYTES
 from multipaxos.storage.faults import JournalFailed
 from multipaxos.storage.promise import Noted, copy_name, read_copy, write_copies
@@ -20,29 +20,6 @@ from multipaxos.storage.segment import segment_number
 
 class Stopped(Exception):
     """The machine stops in the middle of a call."""
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_one_operation_with_a_crash_in_the_start_after_the_crash(operation: str) -> None:
-    crashes = Crashes("v" + operation, bound=10, is_nested=True)
-    crashes.run()
-    assert crashes.points > 15
-    assert crashes.states > 100
-
-
-@pytest.mark.parametrize("first", OPERATIONS)
-def test_all_workloads_of_two_operations(first: str) -> None:
-    states = 0
-    for second in OPERATIONS:
-        crashes = Crashes(first + second)
-        crashes.run()
-        states += crashes.states
-    assert states > 200
-
-
-@pytest.mark.parametrize("workload", ["BBkBvs", "vVsVskaVcp", "pgkplVBsBkv", "aaBskc"])
-def test_longer_lives_over_several_segments_and_starts(workload: str) -> None:
-    Crashes(workload).run()
 
 
 def before_the_sync(life: Life) -> BlockDisk:
@@ -58,26 +35,9 @@ def before_the_sync(life: Life) -> BlockDisk:
     return life.disk.kill()
 
 
-def test_the_last_write_torn_after_any_byte_is_cut() -> None:
-    """No disk promises that a write is whole, nor that its first part is what arrived (bug-C04)."""
-    life = Life(fresh())
-    life.append(vote(1))
-    life.flush()
-    life.append(vote(2), promised(2), vote(3, 2))
-    disk = before_the_sync(life)
-    (index,) = [i for i, unit in enumerate(disk.units()) if unit[0] == "data" and unit[2][0] != -1]
-    size = len(disk.units()[index][2][1])
-    assert size > 3 * 52
-    found_counts = set()
-    for torn in range(size + 1):
-        after = disk.lose_power(lambda unit: True, lambda unit, torn=torn: torn if unit == index else -1)
-        found_counts.add(len(check_kept(after, life.told, life.safe)))
-    assert found_counts == {1, 2, 3, 4}
-
-
 def test_cache_vouches() -> None:
     """rule-R37: kill -9 between write and sync, a start that promises by what it read, then a power loss."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     life.append(promised(5), vote(2, 5))
@@ -90,7 +50,7 @@ def test_cache_vouches() -> None:
 
 def test_cache_vouches_after_a_failed_sync() -> None:
     """The kernel has marked the pages clean, so no later sync of that file would ever write them (bug-C02)."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     life.append(vote(2))
@@ -108,7 +68,7 @@ def test_cache_vouches_after_a_failed_sync() -> None:
 def test_cache_vouches_after_a_sync_that_ruined_its_blocks() -> None:
     """A write rewrites whole blocks: one that failed may leave nothing readable of a block on the disk, also of what was
     durable in it, while memory still shows it. So the copy begins with the block of the last seal, not with the seal."""
-    life = Life(fresh())
+    life = Life.begun()
     for slot in (1, 2, 3):
         life.append(vote(slot))
         life.flush()
@@ -127,7 +87,7 @@ def test_cache_vouches_after_a_sync_that_ruined_its_blocks() -> None:
 
 def test_the_copy_begins_at_the_block_of_the_last_seal_and_ends_with_the_end() -> None:
     """Nothing more is copied: a start costs the same however long the journal is."""
-    life = Life(fresh(), segment_bytes=1 << 20)
+    life = Life.begun(fresh(), 1 << 20)
     for slot in range(1, 401):
         life.append(vote(slot, body=b"z" * 100))
         life.flush()
@@ -143,7 +103,7 @@ def test_the_copy_begins_at_the_block_of_the_last_seal_and_ends_with_the_end() -
 
 def test_what_cannot_be_read_twice_is_not_vouched_for() -> None:
     """The page was evicted between reading and copying: the disk does not hold what memory held."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     life.append(vote(2))
@@ -158,29 +118,29 @@ def test_what_cannot_be_read_twice_is_not_vouched_for() -> None:
     disk.before = before
     with pytest.raises(JournalFailed, match="the disk does not hold what memory held"):
         started(disk, 2)
-    check_kept(disk.kill(), life.told, life.safe)
+    check_crash(disk.kill(), life.told, life.safe)
 
 
 def test_power_loss_everywhere_refuses_nobody() -> None:
     """`power-loss-everywhere`: a torn tail is no damage, or a cluster that lost power would not start (trap-T27)."""
     for kept in range(64):
-        life = Life(fresh())
+        life = Life.begun()
         life.append(vote(1), vote(2))
         life.flush()
         life.append(*[vote(slot, body=b"w" * 700) for slot in range(3, 7)])
         disk = before_the_sync(life)
-        check_kept(disk.lose_power(lambda unit, kept=kept: bool(kept >> unit & 1)), life.told, life.safe)
+        check_crash(disk.lose_power(lambda unit, kept=kept: bool(kept >> unit & 1)), life.told, life.safe)
 
 
 def test_a_copy_torn_in_its_write_leaves_the_other() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     life.append(promised(9))
     life.flush()
     disk = life.disk.kill()
     file = disk.open(copy_name(1))
     file.write(0, [b"half a rec"])
     assert read_copy(disk, seed_of(MARK), 1) is None
-    found = check_kept(disk, life.told, life.safe)
+    found = check_crash(disk, life.told, life.safe)
     assert promise_in(found) == ballot_of(9, 1)
     after = read_copy(disk, seed_of(MARK), 1)
     assert after is not None
@@ -189,7 +149,7 @@ def test_a_copy_torn_in_its_write_leaves_the_other() -> None:
 
 def test_a_promise_known_to_a_copy_alone_is_told_and_made_durable() -> None:
     """rule-R36: recovery takes the highest readable, and the new segment's head holds it before anything is said."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1))
     life.flush()
     disk = life.disk.kill()

@@ -3,26 +3,13 @@
 A wrong start would be: a vote or a promise missing that was durable and sealed, or a record that was never appended.
 """
 
-from collections.abc import Sequence
-
 import pytest
-from journal_world import (
-    MARK,
-    Life,
-    Told,
-    check_kept,
-    fresh,
-    learned,
-    promise_in,
-    promised,
-    started,
-    vote,
-)
 
 from multipaxos.core.ballot import ballot_of
-from multipaxos.core.records import KeptRecord, MarkRecord, PromisedRecord
+from multipaxos.core.records import KeptRecord, MarkRecord
 from multipaxos.sim.blocks import BlockDisk
-from multipaxos.storage.disk import BLOCK_BYTES
+from multipaxos.sim.crash_life import Life, fresh, learned, promised, vote
+from multipaxos.sim.crash_verdict import MARK, check_crash, promise_in, started
 from multipaxos.storage.faults import JournalDamaged
 from multipaxos.storage.journal import create_journal
 from multipaxos.storage.promise import copy_name
@@ -32,10 +19,10 @@ from multipaxos.storage.segment import read_head, segment_number
 
 
 class Case:
-    """A journal in two segments, with everything in it, and what of it is sealed."""
+    """A journal in two segments, with everything in it."""
 
     def __init__(self, is_sealed: bool) -> None:
-        life = Life(fresh())
+        life = Life.begun()
         life.append(promised(1), vote(1, 1))
         life.flush()
         life.append(vote(2, 1), learned(3), MarkRecord(2))
@@ -45,40 +32,14 @@ class Case:
         life.append(promised(2), vote(4, 2), vote(5, 2), vote(6, 2))
         life.flush()
         life.append(KeptRecord(b"name"), vote(1, 3, b"by hand"), group=9)
-        self.sealed = len(life.told)
         life.flush()
         if is_sealed:
-            life.journal.seal_now()
+            life.seal()
         else:
             life.append(vote(7, 2), vote(8, 2))
             life.flush()
-        self.told: Told = life.told
         self.disk = life.disk.kill()
         self.segments = [name for name in self.disk.names() if segment_number(name)]
-        self.used = {name: self._used(name) for name in self.disk.names() if name != "lock"}
-
-    def _used(self, name: str) -> int:
-        """How many bytes of a file say something; the rest are zeros."""
-        return len(self.disk.files[name].cached.rstrip(b"\0")) + 1
-
-    def outcome(self, disk: BlockDisk) -> str:
-        """What a start makes of it, having checked that it is no wrong start."""
-        try:
-            _, found = started(disk, 2)
-        except JournalDamaged as damaged:
-            assert damaged.segment in str(damaged)
-            assert "A lost or damaged disk" in str(damaged)
-            return "refused"
-        kept = 0
-        while kept < min(len(found), len(self.told)) and found[kept] == self.told[kept]:
-            kept += 1
-        assert kept >= self.sealed, f"a wrong start: {self.told[kept : self.sealed]} is missing"
-        for group, record in found[kept:]:
-            assert isinstance(record, PromisedRecord), f"a wrong start: {record} was never appended"
-            assert record.ballot <= promise_in(self.told, group)
-        for group in (0, 9):
-            assert promise_in(found, group) >= promise_in(self.told[: self.sealed], group), "a wrong start: a promise"
-        return "read right" if kept == len(self.told) else "cut"
 
 
 def records_in(disk: BlockDisk, name: str) -> list[tuple[int, int, int, int]]:
@@ -89,99 +50,14 @@ def records_in(disk: BlockDisk, name: str) -> list[tuple[int, int, int, int]]:
     return [(f[0] - shift, f[2], f[4], f[0]) for f in search(file, seed_of(MARK), head.records_at, shift, file.size())]
 
 
-def flipped(case: Case, name: str, begin: int, bits: Sequence[int] = range(8)) -> dict[str, int]:
-    """Outcomes of flipping each bit of a file from ``begin`` on; of a head's padding only some."""
-    outcomes = {"refused": 0, "cut": 0, "read right": 0}
-    for byte in range(begin, case.used[name]):
-        is_padding = 300 < byte < BLOCK_BYTES
-        if is_padding and byte % 64:
-            continue
-        for bit in bits:
-            disk = case.disk.copy()
-            disk.flip(name, byte * 8 + bit)
-            outcomes[case.outcome(disk)] += 1
-    return outcomes
-
-
-def test_every_bit_flipped_of_what_is_sealed() -> None:
-    case = Case(True)
-    outcomes = flipped(case, case.segments[1], 0)
-    assert outcomes["cut"] == 0, "all that was durable was sealed"
-    assert outcomes["refused"] > 5000
-    assert 1000 < outcomes["read right"] < 4000, "the head's padding, and the last seal"
-
-
-def test_every_bit_flipped_behind_the_last_seal() -> None:
-    """Synced and not yet sealed: rule-R42 says that this may be cut."""
-    case = Case(False)
-    begin = max(row[0] for row in records_in(case.disk, case.segments[1]) if row[1] == SEAL)
-    outcomes = flipped(case, case.segments[1], begin)
-    assert outcomes["refused"] == 0
-    assert outcomes["cut"] > 2000
-
-
-def test_every_byte_flipped_of_an_older_segment_and_every_bit_of_the_copies() -> None:
-    case = Case(True)
-    outcomes = flipped(case, case.segments[0], 0, [5])
-    assert outcomes["cut"] == 0
-    assert outcomes["refused"] > 7000, "a segment that was followed by another was durable to its end"
-    for copy in (1, 2):
-        outcomes = flipped(case, copy_name(copy), 0)
-        assert outcomes["refused"] == outcomes["cut"] == 0, "the other one says the same"
-
-
-@pytest.mark.parametrize("is_sealed", [True, False])
-def test_every_truncation(is_sealed: bool) -> None:
-    case = Case(is_sealed)
-    outcomes: dict[str, int] = {"refused": 0, "cut": 0, "read right": 0}
-    for name in case.used:
-        whole = len(case.disk.files[name].cached)
-        ends = [end for end in range(case.used[name] + 2) if end % 7 == 0 or end < 300 or end > case.used[name] - 300]
-        for end in [*ends, whole - 1]:
-            disk = case.disk.copy()
-            disk.cut(name, end)
-            outcome = case.outcome(disk)
-            outcomes[outcome] += 1
-            if name == case.segments[1]:
-                assert outcome == "refused", "a file that was made whole does not become shorter by a crash"
-    assert outcomes["cut"] == 0
-    assert outcomes["refused"] > 1000
-
-
-@pytest.mark.parametrize("is_sealed", [True, False])
-def test_sectors_lost_and_misplaced(is_sealed: bool) -> None:
-    """A write that went to another place, or nowhere: position and checksum say so (misdirected I/O)."""
-    case = Case(is_sealed)
-    sector = 512
-    last_seal = max(row[0] for row in records_in(case.disk, case.segments[1]) if row[1] == SEAL)
-    outcomes = {"refused": 0, "cut": 0, "read right": 0}
-    names = [name for name in case.used if name in case.segments or name.startswith("promise")]
-    for name in names:
-        # A sector with the last seal in it takes both a vote and the word for it: nothing here can tell (rule-R42).
-        end = last_seal - sector if name == case.segments[1] else case.used[name]
-        for at in range(0, end, sector):
-            pieces = [bytes(sector)]
-            for other in names:
-                for source in range(0, case.used[other], sector):
-                    if source != at or other != name:
-                        pieces.append(bytes(case.disk.files[other].cached[source : source + sector]))
-            for piece in pieces:
-                disk = case.disk.copy()
-                for content in (disk.files[name].cached, disk.files[name].durable):
-                    content[at : at + sector] = piece
-                outcomes[case.outcome(disk)] += 1
-    assert outcomes["cut"] == 0
-    assert outcomes["refused"] > 300
-
-
 def test_sealed_vote_rots() -> None:
     """`sealed-vote-rots`: an acknowledged last record that rots is named, not cut (trap-T27)."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(8))
     life.flush()
     life.append(vote(9), vote(10), vote(11))
     life.flush()
-    life.journal.seal_now()
+    life.seal()
     disk = life.disk.kill()
     (name,) = [name for name in disk.names() if segment_number(name)]
     ((offset, _, _, position),) = [r for r in records_in(disk, name) if r[1] == ACCEPTED and r[2] == 10]
@@ -198,11 +74,11 @@ def test_sealed_vote_rots() -> None:
 
 def test_a_bad_vote_and_its_bad_seal_are_named_by_the_next_seal() -> None:
     """Each seal repeats what the one before said: one more bad record hides nothing."""
-    life = Life(fresh())
+    life = Life.begun()
     for slot in (1, 2, 3):
         life.append(vote(slot))
         life.flush()
-    life.journal.seal_now()
+    life.seal()
     disk = life.disk.kill()
     (name,) = [name for name in disk.names() if segment_number(name)]
     rows = records_in(disk, name)
@@ -216,11 +92,11 @@ def test_a_bad_vote_and_its_bad_seal_are_named_by_the_next_seal() -> None:
 
 
 def test_a_vote_whose_seals_are_all_bad_puts_every_slot_in_doubt() -> None:
-    life = Life(fresh())
+    life = Life.begun()
     for slot in (1, 2, 3, 4):
         life.append(vote(slot))
         life.flush()
-    life.journal.seal_now()
+    life.seal()
     disk = life.disk.kill()
     (name,) = [name for name in disk.names() if segment_number(name)]
     rows = records_in(disk, name)
@@ -234,7 +110,7 @@ def test_a_vote_whose_seals_are_all_bad_puts_every_slot_in_doubt() -> None:
 
 def test_a_rotten_promise_record_is_not_forgotten() -> None:
     """`forgotten-promise`: the record of promise 10 rots before any seal; the copies know that it was durable."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(vote(1, 7))
     life.flush()
     life.append(promised(10))
@@ -260,14 +136,14 @@ def test_a_rotten_promise_record_is_not_forgotten() -> None:
 
 def test_both_copies_gone_and_a_journal_that_ends_well_is_a_start() -> None:
     """Nothing can be hidden by them then: seals, heads and the records themselves hold the promise (rule-R36)."""
-    life = Life(fresh())
+    life = Life.begun()
     life.append(promised(10), vote(1, 10))
     life.flush()
     life.journal.close()
     disk = life.disk.kill()
     disk.remove(copy_name(1))
     disk.cut(copy_name(2), 20)
-    assert promise_in(check_kept(disk, life.told, len(life.told))) == ballot_of(10, 1)
+    assert promise_in(check_crash(disk, life.told, len(life.told))) == ballot_of(10, 1)
     assert copy_name(1) in disk.names()
 
 
@@ -315,10 +191,10 @@ def test_a_head_of_a_newer_version_is_refused_by_name() -> None:
 
 def test_a_value_that_looks_like_a_record_is_not_believed() -> None:
     """A client may send a seal as its data, right in place even: it does not know the directory's mark."""
-    life = Life(fresh(), segment_bytes=1 << 16)
+    life = Life.begun(fresh(), 1 << 16)
     life.append(vote(1))
     life.flush()
-    life.journal.seal_now()
+    life.seal()
     begins = life.append(vote(2)) + HEADER_BYTES  # where the body of the next record will stand
     claim = encode_seal(Section(0, begins, [], []).encode(), b"")
     life.append(vote(3, body=encode(0, SEAL, begins, claim, prefix=begins)))

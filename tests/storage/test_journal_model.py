@@ -6,7 +6,6 @@ import random
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from journal_world import SMALL, Life, check_kept, fresh
 
 from multipaxos.core.records import (
     AcceptedRecord,
@@ -16,6 +15,8 @@ from multipaxos.core.records import (
     PromisedRecord,
     Record,
 )
+from multipaxos.sim.crash_life import Life
+from multipaxos.sim.crash_verdict import SEGMENT_BYTES, check_crash
 from multipaxos.storage.faults import JournalFailed, JournalFull
 
 SLOTS = st.integers(1, 40)
@@ -35,7 +36,7 @@ class JournalBesideAList(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.life = Life(fresh())
+        self.life = Life.begun()
 
     @rule(records=st.lists(RECORDS, min_size=1, max_size=5), group=st.sampled_from([0, 0, 0, 1, 7]))
     def append(self, records: list[Record], group: int) -> None:
@@ -57,11 +58,11 @@ class JournalBesideAList(RuleBasedStateMachine):
     @rule()
     def stop_and_start(self) -> None:
         life = self.life
-        life.journal.close()
         told = life.told
-        self.life = Life(life.disk.kill())
-        assert self.life.told[: len(told)] == told
-        assert all(isinstance(record, PromisedRecord) for _, record in self.life.told[len(told) :])
+        life.close()
+        life.kill()
+        assert life.told[: len(told)] == told
+        assert all(isinstance(record, PromisedRecord) for _, record in life.told[len(told) :])
 
     @rule(seed=st.integers(0, 1 << 30), is_power=st.booleans())
     def crash(self, seed: int, is_power: bool) -> None:
@@ -78,8 +79,9 @@ class JournalBesideAList(RuleBasedStateMachine):
         if is_power:
             mask = source.getrandbits(len(disk.units()) or 1)
             disk = disk.lose_power(lambda unit: bool(mask >> unit & 1))
-        check_kept(disk.copy(), life.told, life.safe)
-        self.life = Life(disk)
+        check_crash(disk.copy(), life.told, life.safe)
+        life.disk = disk
+        life.start()
 
     @precondition(lambda self: self.life.disk.space is None)
     @rule(space=st.integers(0, 20_000))
@@ -110,7 +112,7 @@ class JournalBesideAList(RuleBasedStateMachine):
     def positions_are_ordered(self) -> None:
         if hasattr(self, "life"):
             assert self.life.journal.durable <= self.life.journal.appended
-            assert self.life.journal.room() < 10 * SMALL
+            assert self.life.journal.room() < 10 * SEGMENT_BYTES
 
 
 TestJournalBesideAList = JournalBesideAList.TestCase

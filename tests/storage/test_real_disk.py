@@ -7,16 +7,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from journal_world import learned, promised, vote
 
 from multipaxos.core.records import AcceptedRecord
+from multipaxos.sim.crash_life import learned, promised, vote
 from multipaxos.storage.disk import RealDisk, write_zeros
 from multipaxos.storage.identity import DataDirectory
 
 WRITER = """
 import sys
-sys.path.insert(0, sys.argv[2])
-from journal_world import vote
+from multipaxos.sim.crash_life import vote
 from multipaxos.storage.identity import DataDirectory
 directory = DataDirectory.open(sys.argv[1])
 journal = directory.journal(1 << 20)
@@ -69,9 +68,7 @@ def test_a_killed_writer_loses_nothing_it_called_durable(tmp_path: Path) -> None
     DataDirectory.create(path, 1).close()
     highest = 0
     for wanted in (3, 40, 200):
-        child = subprocess.Popen(
-            [sys.executable, "-c", WRITER, path, os.path.dirname(__file__)], stdout=subprocess.PIPE, text=True
-        )
+        child = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         for line in child.stdout:
             highest = int(line)

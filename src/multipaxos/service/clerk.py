@@ -4,10 +4,10 @@
 leader after each heartbeat until they are acknowledged, holds pings until the touch they caused is acknowledged, and
 knows the age of contact: of the youngest *acknowledged* report, counted from when it was *sent*.
 
-``Clerk`` is the leader's end. A session's deadline runs from its last touch, or from the begin of this reign. When it
-has passed, the clerk waits for a round of heartbeats begun after that to be confirmed by a quorum, and for the
-session's own gateway to answer that round without a touch, or to have been silent so long that it has closed the
-connection. Only then is the session's end proposed.
+``Clerk`` is the leader's end. A session's deadline runs from its last touch, or from the begin of this reign, or from
+when a leader that had stood still for long went on. When it has passed, the clerk waits for a round of heartbeats begun
+after that to be confirmed by a quorum, and for the session's own gateway to answer that round without a touch, or to
+have been silent so long that it has closed the connection. Only then is the session's end proposed.
 
 Neither knows connections, bytes or trees; sessions are what ``coordination/machine.py`` holds. ``service.py`` drives both.
 """
@@ -111,7 +111,7 @@ class Clerk:
 
     __slots__ = (
         "_attentive_since", "_confirmed", "_ending", "_heard_at", "_reign", "_replica", "_reported", "_round",
-        "_round_at", "_scanned_at", "_settings", "_touched", "_waiting", "ballot", "is_quorum_connected",
+        "_round_at", "_scanned_at", "_settings", "_touched", "_trusted_from", "_waiting", "ballot", "is_quorum_connected",
     )  # fmt: skip
 
     def __init__(self, replica: ReplicaId, settings: ServiceSettings) -> None:
@@ -125,6 +125,7 @@ class Clerk:
         self._round = 0  # last heartbeat sent
         self._round_at = 0
         self._confirmed = 0
+        self._trusted_from = 0  # the round that must be confirmed before anything is acknowledged as of a leader
         self._attentive_since = 0  # silence of others counts from here: we did not listen before
         self._scanned_at = 0
         self._touched: dict[int, int] = {}  # session -> when it was heard from last, by our clock
@@ -150,7 +151,6 @@ class Clerk:
             return
         if ballot != self.ballot:
             self._begin(ballot)
-        self.is_quorum_connected = is_quorum_connected
         self._confirmed = confirmed
         if is_leading and self._reign != ballot:
             # Everybody gets a full timeout from here (rule-R24): the next scan counts unknown sessions from then.
@@ -160,10 +160,20 @@ class Clerk:
             self._round_at = now
         if round_sent != self._round:
             # A leader that was stopped finds touches waiting in its sockets: nobody's silence counts across the gap.
-            if now - self._round_at > 4 * self._settings.heartbeat_ns:
+            stood_still_ns = now - self._round_at
+            if stood_still_ns > 4 * self._settings.heartbeat_ns:
                 self._attentive_since = now
+                # The echoes it finds there are as old: those who sent them may have followed another leader since, who
+                # counts every session from the begin of its own reign. Only a round begun by now tells (rule-R25, R26).
+                self._trusted_from = round_sent
+            if stood_still_ns > 2 * self._settings.election_ns:
+                # It led on, so everybody stood still: a suspended host, or one that is alone. By now gateways have closed
+                # the connections that the touches came by, unread. Everybody gets a full timeout, as from a new leader.
+                self._touched = {}
+                self._waiting = {}
             self._round = round_sent
             self._round_at = now
+        self.is_quorum_connected = is_quorum_connected and confirmed >= self._trusted_from
 
     def _begin(self, ballot: Ballot) -> None:
         self.ballot = ballot
@@ -171,6 +181,7 @@ class Clerk:
         self._reign = NO_BALLOT
         self._round = 0
         self._confirmed = 0
+        self._trusted_from = 0
         self._touched = {}
         self._heard_at = {}
         self._reported = {}

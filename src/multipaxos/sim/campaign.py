@@ -49,13 +49,15 @@ HOSTILE: Final = (
     "apply.malformed",
     "apply.stream.other_start",
     "candidate.promise.stranger",
+    "leader.birth.chosen",
+    "leader.passed",
     "leader.vote.stranger",
     "message.contradiction",
     "message.future",
     "message.leap",
 )
-"""Transitions that only forged messages or a directory used twice can bring about. No seed takes them; the tests of the
-core do (tests/core/test_regressions.py, tests/paper, tests/scenarios)."""
+"""Transitions that only forged messages, or directories emptied or used twice, can bring about. No seed takes them; the
+tests of the core take every one of them (tests/core/test_hostile_transitions.py)."""
 
 TRANSITIONS: Final = tuple(sorted(reason for reason in REASONS if reason not in HOSTILE))
 """The transitions of the core, by the reason each of them names (``core/reasons.py``), without the hostile ones."""

@@ -72,9 +72,9 @@ class Oracle:
     """Knows what is chosen, and checks what every replica does against it."""
 
     __slots__ = (
-        "_applied", "_asserted", "_ballots", "_changes", "_durable_promise", "_epoch", "_followers", "_incarnations",
-        "_learned_prefix", "_pages", "_proposed", "_reign", "_streams", "_submitted", "_time_ms", "_voted",
-        "_whole", "chosen", "epochs", "expected", "ledger", "prefix", "seen", "voters",
+        "_applied", "_asserted", "_ballots", "_changes", "_digests", "_durable_promise", "_epoch", "_followers",
+        "_incarnations", "_learned_prefix", "_pages", "_proposed", "_reign", "_streams", "_submitted", "_time_ms",
+        "_votes", "_whole", "chosen", "epochs", "expected", "ledger", "prefix", "seen", "voters",
     )  # fmt: skip
 
     def __init__(self, listed: Configuration) -> None:
@@ -88,7 +88,7 @@ class Oracle:
         self._followers: list[Follower] = []
         self._changes: list[tuple[Slot, tuple[ReplicaId, ...], int]] = [(1, listed.voters, listed.window)]
         self._proposed: dict[tuple[Ballot, Slot], Decree] = {}
-        self._voted: dict[tuple[Ballot, Slot], list[ReplicaId]] = {}  # by whom, durably
+        self._votes: dict[Slot, dict[Ballot, list[ReplicaId]]] = {}  # by whom, durably
         self._ballots: dict[Ballot, int] = {}  # the incarnation that uses a ballot
         self._durable_promise: dict[ReplicaId, Ballot] = {}
         self._asserted: dict[ReplicaId, Ballot] = {}  # the highest promise or vote that ever left a replica
@@ -99,6 +99,7 @@ class Oracle:
         self._learned_prefix: dict[ReplicaId, Slot] = {}
         self._streams: dict[ReplicaId, tuple[int, int, int]] = {}
         self._submitted: dict[tuple[ReplicaId, int], list[bytes]] = {}
+        self._digests: dict[Slot, tuple[ReplicaId, str]] = {}  # of the state behind a slot, and who had it first
         self._epoch = 0
         self._reign: Ballot = NO_BALLOT
         self._time_ms = 0
@@ -159,10 +160,12 @@ class Oracle:
         if isinstance(record, AcceptedRecord):
             if record.ballot > self._durable_promise.get(replica, NO_BALLOT):
                 self._durable_promise[replica] = record.ballot
-            key = (record.ballot, record.slot)
-            voted = self._voted.setdefault(key, [])
+            at = self._votes.setdefault(record.slot, {})
+            voted = at.setdefault(record.ballot, [])
             if replica in voted:
                 return
+            if not voted and len(at) == 3:
+                self.count("a third ballot in one slot")
             voted.append(replica)
             voters = self.governing(record.slot)
             if sum(1 for voter in voters if voter in voted) == len(voters) // 2 + 1:
@@ -177,7 +180,7 @@ class Oracle:
             self._check_owner(sender, message.ballot)
             self._check_prefix(sender, message.chosen_prefix)
         elif isinstance(message, Accepted):
-            if sender not in self._voted.get((message.ballot, message.slot), ()):
+            if sender not in self._votes.get(message.slot, {}).get(message.ballot, ()):
                 raise Violation(
                     "I8",
                     f"replica {sender} answers for slot {message.slot} at {ballot_text(message.ballot)} "
@@ -252,6 +255,39 @@ class Oracle:
                     "I7", f"replica {replica} executes another command in slot {applied.slot} than was chosen"
                 )
 
+    def digested(self, replica: ReplicaId, slot: Slot, digest: str) -> None:
+        """The state machine of ``replica`` is called ``digest`` now that it has executed ``slot``."""
+        first, known = self._digests.setdefault(slot, (replica, digest))
+        if known != digest:
+            raise Violation("I7", f"the states of replicas {first} and {replica} differ behind slot {slot}")
+
+    def recovered(
+        self,
+        replica: ReplicaId,
+        promised: Ballot,
+        votes: dict[Slot, tuple[Ballot, Decree]],
+        learned: list[Slot],
+        prefix: Slot,
+    ) -> None:
+        """A process of ``replica`` has recovered: nothing that was durable is missing from its memory (I3, trap-T3).
+
+        ``learned`` are slots it knows to be chosen above its chosen prefix: of those no vote is kept."""
+        if promised < self._durable_promise.get(replica, NO_BALLOT):
+            raise Violation(
+                "I3",
+                f"replica {replica} starts at promise {ballot_text(promised)}, though "
+                f"{ballot_text(self._durable_promise[replica])} is durable",
+            )
+        for slot, at in self._votes.items():
+            if slot <= prefix or slot in learned:
+                continue
+            last = max((ballot for ballot, voted in at.items() if replica in voted), default=NO_BALLOT)
+            if last > votes.get(slot, _NOTHING)[0]:
+                raise Violation(
+                    "I3",
+                    f"replica {replica} starts without its vote in slot {slot} at {ballot_text(last)}, which is durable",
+                )
+
     def stepped(self, replica: ReplicaId, promised: Ballot, chosen_prefix: Slot, applied: Slot) -> None:
         """A step of ``replica`` is over."""
         if promised < self._asserted.get(replica, NO_BALLOT):
@@ -288,7 +324,7 @@ class Oracle:
 
     def votes_in(self, slot: Slot) -> list[tuple[Ballot, ReplicaId]]:
         """All durable votes ever cast in ``slot``."""
-        return [(ballot, voter) for (ballot, at), voted in self._voted.items() if at == slot for voter in voted]
+        return [(ballot, voter) for ballot, voted in self._votes.get(slot, {}).items() for voter in voted]
 
     def _assert(self, replica: ReplicaId, ballot: Ballot) -> None:
         if ballot > self._asserted.get(replica, NO_BALLOT):
@@ -328,16 +364,17 @@ class Oracle:
         """A promise must say all: what is left out reads as "never accepted"."""
         reported = {pvalue.slot: pvalue for pvalue in page.pvalues}
         is_last = page.page_last >= page.end  # and so it speaks for all slots beyond, too
-        for (ballot, slot), voted in self._voted.items():
-            if sender not in voted or ballot >= page.ballot or slot <= page.chosen_prefix:
-                continue
-            if slot < page.page_first or (slot > page.page_last and not is_last):
-                continue
+        last = max(self._votes, default=0) if is_last else page.page_last
+        for slot in range(max(page.page_first, page.chosen_prefix + 1), last + 1):
             pvalue = reported.get(slot)
-            if pvalue is None or (pvalue.ballot < ballot and self.chosen.get(slot, _NOTHING)[1] != pvalue.decree):
-                raise Violation(
-                    "I5", f"the promise of replica {sender} leaves out its vote in slot {slot} at {ballot_text(ballot)}"
-                )
+            for ballot, voted in self._votes.get(slot, {}).items():
+                if sender not in voted or ballot >= page.ballot:
+                    continue
+                if pvalue is None or (pvalue.ballot < ballot and self.chosen.get(slot, _NOTHING)[1] != pvalue.decree):
+                    raise Violation(
+                        "I5",
+                        f"the promise of replica {sender} leaves out its vote in slot {slot} at {ballot_text(ballot)}",
+                    )
         for pvalue in page.pvalues:
             if self._proposed.get((pvalue.ballot, pvalue.slot)) != pvalue.decree:
                 raise Violation(

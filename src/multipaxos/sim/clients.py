@@ -2,58 +2,50 @@
 
 Each client is one session. It speaks the client protocol through ``wire/zookeeper.py`` to the real service of a simulated
 replica, pipelines a few requests, pings, gives up on a replica that is silent or closes, and attaches to another. Its old
-connection may live on for a while with bytes under way, as real ones do. It never repeats a request whose outcome it does
-not know. All it sends and hears is judged by ``history.py``.
+connection may live on for a while with bytes under way, as real ones do. What it asks for, also again after an unknown
+outcome, stands in ``asking.py``. All it sends and hears is judged as it happens by ``history.py``, with the help of an
+oracle, and recorded; at the end ``judging.py`` judges the recording alone, as it does those of real processes.
 
 Some clients are *mortal*: they fall silent for ever at some moment, and their session must expire; others close theirs.
 """
 
+from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING
 
 from multipaxos.core.ballot import ReplicaId
 from multipaxos.service.service import Service
 from multipaxos.service.settings import ServiceSettings
+from multipaxos.sim.asking import Asker
 from multipaxos.sim.checkers import Violation
-from multipaxos.sim.history import ANSWERED, SENT, UNKNOWN, History, Operation
+from multipaxos.sim.history import History, Operation, chosen_of
+from multipaxos.sim.judging import judge
 from multipaxos.sim.network import MICROSECOND_NS, MILLISECOND_NS
 from multipaxos.sim.process import ClientEvent, Process
 from multipaxos.sim.process import Service as AnyService
+from multipaxos.sim.rearming import Armed
+from multipaxos.sim.recorded import ALIVE, EXPIRED, HEALED, KILLED, LOST, OPENED, RESUMED, Held, Recorder
+from multipaxos.sim.recorded import History as RecordedHistory
 from multipaxos.sim.swarm import SECOND_NS
 from multipaxos.wire.zookeeper import (
     OP_CLOSE_SESSION,
-    OP_CREATE,
-    OP_DELETE,
-    OP_EXISTS,
-    OP_GET_CHILDREN2,
-    OP_GET_DATA,
     OP_PING,
-    OP_SET_DATA,
-    OP_SYNC,
-    OPEN_ACL,
+    OP_SET_WATCHES2,
     XID_EVENT,
     XID_PING,
+    XID_SET_WATCHES,
     ConnectRequest,
     FrameReader,
     decode_connect_response,
     decode_event,
     decode_reply_header,
     encode_connect_request,
-    encode_create,
-    encode_path,
-    encode_set_data,
-    encode_versioned_path,
-    encode_watched_path,
     frame,
     request_frame,
 )
 
 if TYPE_CHECKING:
     from multipaxos.sim.world import World
-
-HOT_KEYS = 6
-EPHEMERAL = 1
-SEQUENTIAL = 2
 
 LINK_MIN_NS = 50 * MICROSECOND_NS
 LINK_MAX_NS = 3 * MILLISECOND_NS
@@ -82,14 +74,15 @@ class Client:
     """One session."""
 
     __slots__ = (
-        "_armed", "_deleted",
+        "_armed",
         "_in_flight",
+        "_is_rearming",
         "_pings",
         "_random",
         "_tick_at",
+        "answered",
+        "asker",
         "connected_at",
-        "created",
-        "ephemerals",
         "is_closing",
         "is_dead",
         "is_over",
@@ -99,20 +92,19 @@ class Client:
         "operations",
         "password",
         "session",
-        "sessions",
         "timeout_ms",
         "window",
         "wire",
         "workload",
         "xid",
-    )  # fmt: skip
+    )
 
     def __init__(self, workload: "ClientWorkload", name: int, operations: int, timeout_ms: int, window: int) -> None:
         self.workload = workload
         self.name = name
         self.left = operations
         self.timeout_ms = timeout_ms
-        self.window = window
+        self.window = window  # 1: sequential; more: that many requests in flight
         self.session = 0
         self.password = bytes(16)
         self.last_zxid = 0
@@ -120,17 +112,17 @@ class Client:
         self.wire: Wire | None = None
         self.connected_at = 0  # when the present handshake was sent
         self.operations: list[Operation] = []
-        self.created: list[str] = []  # own znodes that may be deleted
-        self._deleted: list[str] = []
-        self.ephemerals: list[str] = []  # acknowledged, not deleted
+        self.answered = 0  # of these
         self.is_closing = False
         self.is_dead = False  # fell silent for ever
         self.is_over = False  # nothing more will be done
         self._in_flight: list[Operation] = []
         self._pings: list[int] = []  # when each unanswered ping was sent
-        self._armed: dict[str, int] = {}  # watched paths, and the zxid they were read at
         self._random = Random(workload.random.getrandbits(64))
         self._tick_at = 0
+        self.asker = Asker(name, self._random)
+        self._armed = Armed()
+        self._is_rearming = self._random.random() < 0.6  # as Java clients do; kazoo drops its watches instead
 
     # Connections
 
@@ -147,7 +139,6 @@ class Client:
         self.wire = self.workload.open(self, process)
         self.connected_at = world.now
         self._pings = []
-        self._armed = {}
         self.xid = 0
         request = ConnectRequest(0, self.last_zxid, self.timeout_ms, self.session, self.password, False)
         self.workload.send(self.wire, frame(encode_connect_request(request)))
@@ -165,7 +156,7 @@ class Client:
         self.wire = None
         wire.is_closed = True
         self.workload.hang_up(wire)
-        self._lost()
+        self._lost(wire)
 
     def closed(self, wire: Wire) -> None:
         """The replica closed, or died."""
@@ -173,11 +164,14 @@ class Client:
             return
         wire.is_closed = True
         self.wire = None
-        self._lost()
+        self._lost(wire)
 
-    def _lost(self) -> None:
+    def _lost(self, wire: Wire) -> None:
+        self._mark(LOST, wire)
         for operation in self._in_flight:
-            operation.state = UNKNOWN
+            operation.is_unknown = True
+            self.workload.recorder.unknown(operation.call)
+            self.asker.unknown(operation.call)
         self._in_flight = []
         self.is_closing = False  # whether the close was executed is unknown, too: it is asked for again
         # Who may lose its session is in no hurry: then what it believes of it is worth checking.
@@ -190,9 +184,16 @@ class Client:
         self.left = 0
         self._in_flight = []
         if self.wire is not None:
+            self._mark(KILLED, self.wire)
             self.wire.is_closed = True
             self.workload.hang_up(self.wire)
             self.wire = None
+        elif self.session:
+            self.workload.recorder.mark(KILLED, self.name, self.session, 0, self.workload.world.now)
+
+    def _mark(self, kind: str, wire: Wire, sent_ns: int = 0, timeout_ms: int = 0, zxid: int = 0) -> None:
+        now = self.workload.world.now
+        self.workload.recorder.mark(kind, self.name, self.session, wire.number, now, sent_ns, timeout_ms, zxid)
 
     # What arrives
 
@@ -203,104 +204,103 @@ class Client:
         for payload in wire.reader.feed(data):
             wire.heard_at = self.workload.world.now
             if self.xid == 0:
-                self._attached(payload)
+                self._attached(wire, payload)
             else:
-                self._reply(payload)
+                self._reply(wire, payload)
             if wire is not self.wire:
                 return
 
-    def _attached(self, payload: bytes) -> None:
+    def _attached(self, wire: Wire, payload: bytes) -> None:
         response = decode_connect_response(payload)
-        history = self.workload.history
         if response.timeout_ms == 0:
-            lives = history.sessions.get(self.session)
-            if lives is not None and lives.has_closed and lives.is_ended:
-                self.is_over = True
-                self.leave()
-                return
-            if lives is None or not lives.is_ended:
-                raise Violation("rule-R24", f"session {self.session:#x} is told it has expired; it has not")
-            if self.timeout_ms >= self.workload.living_ms:
-                raise Violation("rule-R24", f"session {self.session:#x} of a living client is lost")
-            self.workload.lost += 1
-            self.session = 0
-            self.password = bytes(16)
-            self.last_zxid = 0
-            self.ephemerals = []
-            self.leave()
+            self._mark(EXPIRED, wire)
+            self._refused()
             return
         if self.session and response.session != self.session:
             raise Violation("rule-R9", f"session {self.session:#x} is resumed as {response.session:#x}")
-        if self.session:
-            self.workload.resumed += 1
+        is_resumed = self.session != 0
         self.session = response.session
         self.password = response.password
+        self._mark(RESUMED if is_resumed else OPENED, wire, self.connected_at, response.timeout_ms)
+        history = self.workload.history
         history.began(self.session, response.timeout_ms, self.connected_at)
         self.xid = 1
+        if is_resumed:
+            self.workload.resumed += 1
+            self._rearm()
         if history.sessions[self.session].has_closed:
             self.close()
         else:
             self.work()
         self._schedule_tick()
 
-    def _reply(self, payload: bytes) -> None:
+    def _refused(self) -> None:
+        """The session is over, says the replica."""
+        lives = self.workload.history.sessions.get(self.session)
+        if lives is not None and lives.has_closed and lives.is_ended:
+            self.is_over = True
+            self.leave()
+            return
+        if lives is None or not lives.is_ended:
+            raise Violation("rule-R24", f"session {self.session:#x} is told it has expired; it has not")
+        if self.timeout_ms >= self.workload.living_ms:
+            raise Violation("rule-R24", f"session {self.session:#x} of a living client is lost")
+        self.workload.lost += 1
+        self.leave()
+        self.session = 0
+        self.password = bytes(16)
+        self.last_zxid = 0
+        self.asker.renewed()
+        self._armed = Armed()
+
+    def _rearm(self) -> None:
+        """The watches of the last connection: set again, or forgotten."""
+        if self._is_rearming and not self._armed.is_empty:
+            self._invoke(OP_SET_WATCHES2, self._armed.request(self.last_zxid), XID_SET_WATCHES)
+        else:
+            self._armed = Armed()
+
+    def _reply(self, wire: Wire, payload: bytes) -> None:
         header = decode_reply_header(payload)
-        history = self.workload.history
         if header.xid == XID_PING:
             if not self._pings:
                 raise Violation("rule-R25", f"session {self.session:#x} gets an answer to a ping it never sent")
-            history.believe(self.session, self._pings.pop(0))
+            sent_ns = self._pings.pop(0)
+            self._mark(ALIVE, wire, sent_ns, self.timeout_ms, header.zxid)
+            self.workload.history.believe(self.session, sent_ns)
             return
+        recorder = self.workload.recorder
+        now = self.workload.world.now
         if header.xid == XID_EVENT:
-            self._event(header.zxid, payload)
+            event = decode_event(payload, 16)
+            recorder.event(self.name, self.session, wire.number, now, event.type, event.path, header.zxid)
+            self._armed.fired(event.type, event.path)
+            self.workload.events += 1
             return
         if not self._in_flight or self._in_flight[0].xid != header.xid:
             raise Violation("I12", f"session {self.session:#x} is answered out of order: xid {header.xid}")
         operation = self._in_flight.pop(0)
-        if operation.opcode == OP_CLOSE_SESSION:
-            operation.state = ANSWERED
+        call = operation.call
+        recorder.returned(call, now, header.zxid, header.err, payload[16:])
+        if call.opcode == OP_CLOSE_SESSION:
             self.is_over = True
             return
-        self._check_events(header.zxid)
-        history.answered(operation, header.zxid, header.err, payload[16:])
+        self.workload.history.answered(operation)
+        self.answered += 1
         self.last_zxid = max(self.last_zxid, header.zxid)
-        if operation.is_watching and header.err == 0:
-            self._armed.setdefault(operation.path, header.zxid)
-        if header.err == 0 and operation.opcode == OP_CREATE:
-            path = payload[20:].decode()
-            if path.startswith("/e"):
-                self.ephemerals.append(path)
-            if path not in self._deleted:
-                self.created.append(path)
+        self._armed.answered(call)
+        self.asker.answered(call)
         self.work()
-
-    # Watches
-
-    def _event(self, zxid: int, payload: bytes) -> None:
-        event = decode_event(payload, 16)
-        read_at = self._armed.pop(event.path, None)
-        if read_at is None:
-            raise Violation("I15", f"session {self.session:#x} hears of {event.path}, which it does not watch")
-        change = self.workload.history.change_after(event.path, read_at)
-        if change != (zxid, event.type):
-            raise Violation("I15", f"session {self.session:#x} hears of another change of {event.path} than the first")
-        self.workload.events += 1
-
-    def _check_events(self, zxid: int) -> None:
-        """The event of a change comes before any reply that shows it (zk-4)."""
-        for path, read_at in self._armed.items():
-            change = self.workload.history.change_after(path, read_at)
-            if change is not None and change[0] <= zxid:
-                raise Violation("I15", f"session {self.session:#x} sees zxid {zxid:#x} before the event of {path}")
 
     # What is sent
 
     def work(self) -> None:
         """Keep a few requests in flight, as long as there is something left to do."""
-        while self.wire is not None and self.xid and self.left > 0 and len(self._in_flight) < self.window:
+        while self.left > 0 and self.wire is not None and self.xid and len(self._in_flight) < self.window:
             self.left -= 1
-            self._invoke(self._next_operation())
-        self.workload.idle(self)
+            self._invoke(*self.asker.next(self.session))
+        if self.left == 0:
+            self.workload.idle(self)
 
     def more(self, operations: int) -> None:
         """Have more to do."""
@@ -313,8 +313,7 @@ class Client:
             return
         self.is_closing = True
         self.workload.history.sessions[self.session].has_closed = True
-        operation = Operation(self.session, len(self.operations), OP_CLOSE_SESSION, "", b"")
-        self._send(operation)
+        self._send(self._operation(OP_CLOSE_SESSION, b""), 0)
 
     @property
     def is_busy(self) -> bool:
@@ -323,59 +322,27 @@ class Client:
             return False
         return self.left > 0 or bool(self._in_flight) or self.is_closing or self.wire is None or self.xid == 0
 
-    def _invoke(self, operation: Operation) -> None:
-        self.operations.append(operation)
-        self.workload.history.invoked(operation, self.workload.world.now)
-        self._send(operation)
-
-    def _send(self, operation: Operation) -> None:
+    def _operation(self, opcode: int, record: bytes) -> Operation:
+        workload = self.workload
         assert self.wire is not None
-        operation.xid = self.xid
-        operation.state = SENT
-        operation.connection = self.wire.number
-        self.xid += 1
+        call = workload.recorder.invoked(self.name, self.session, self.wire.number, opcode, record, workload.world.now)
+        return Operation(call)
+
+    def _invoke(self, opcode: int, record: bytes, xid: int = 0) -> None:
+        operation = self._operation(opcode, record)
+        self.operations.append(operation)
+        self.workload.history.invoked(operation)
+        self._send(operation, xid)
+
+    def _send(self, operation: Operation, xid: int) -> None:
+        assert self.wire is not None
+        if xid == 0:
+            xid = self.xid
+            self.xid += 1
+        operation.xid = xid
         self._in_flight.append(operation)
-        self.workload.send(self.wire, request_frame(operation.xid, operation.opcode, operation.record))
-
-    def _next_operation(self) -> Operation:
-        random = self._random
-        index = len(self.operations)
-        mark = f"{self.name}.{self.session:x}.{index}"
-        hot = f"/k{random.randrange(HOT_KEYS)}"
-        choice = random.random()
-        if choice < 0.28:
-            version = -1 if random.random() < 0.8 else random.randrange(4)
-            return self._operation(OP_SET_DATA, hot, encode_set_data(hot, mark.encode(), version))
-        if choice < 0.50:
-            is_watching = random.random() < 0.4
-            operation = self._operation(OP_GET_DATA, hot, encode_watched_path(hot, is_watching))
-            operation.is_watching = is_watching
-            return operation
-        if choice < 0.60:
-            return self._operation(OP_CREATE, hot, encode_create(hot, mark.encode(), OPEN_ACL, 0))
-        if choice < 0.68:
-            path = f"/n{mark}"
-            return self._operation(OP_CREATE, path, encode_create(path, mark.encode(), OPEN_ACL, 0))
-        if choice < 0.75:
-            path = f"/s{self.name}-"
-            return self._operation(OP_CREATE, path, encode_create(path, mark.encode(), OPEN_ACL, SEQUENTIAL))
-        if choice < 0.83:
-            path = f"/e{mark}"
-            return self._operation(OP_CREATE, path, encode_create(path, mark.encode(), OPEN_ACL, EPHEMERAL))
-        if choice < 0.90 and self.created:
-            path = self.created.pop(random.randrange(len(self.created)))
-            if path in self.ephemerals:
-                self.ephemerals.remove(path)
-            self._deleted.append(path)  # once each, so that a command in the ledger names one operation
-            return self._operation(OP_DELETE, path, encode_versioned_path(path, -1))
-        if choice < 0.94:
-            return self._operation(OP_EXISTS, hot, encode_watched_path(hot, False))
-        if choice < 0.97:
-            return self._operation(OP_GET_CHILDREN2, "/", encode_watched_path("/", False))
-        return self._operation(OP_SYNC, f"/sync.{mark}", encode_path(f"/sync.{mark}"))
-
-    def _operation(self, opcode: int, path: str, record: bytes) -> Operation:
-        return Operation(self.session, len(self.operations), opcode, path, record)
+        call = operation.call
+        self.workload.send(self.wire, request_frame(xid, call.opcode, call.record))
 
     # Time
 
@@ -410,6 +377,7 @@ class ClientWorkload:
     def __init__(self, lazy: int = 0) -> None:
         self.lazy = lazy  # clients with short sessions that live, and are slow to reconnect
         self.history = History(lambda: self.world.now)
+        self.recorder = Recorder()
         self.clients: list[Client] = []
         self.world: World
         self.random = Random(0)
@@ -498,7 +466,7 @@ class ClientWorkload:
         """Whether one of them got an answer out of the ledger."""
         for client, index in self._probes:
             for operation in client.operations[index:]:
-                if operation.state == ANSWERED and not operation.is_read:
+                if operation.executed_at and operation.call.is_answered:
                     return True
             if client.left == 0 and not client.is_busy:
                 client.more(1)
@@ -506,17 +474,15 @@ class ClientWorkload:
 
     def healed(self) -> None:
         """A last write of everybody, wherever they are by then."""
+        self.recorder.mark(HEALED, 0, 0, 0, self.world.now)
         for client in self.clients:
             if not client.is_dead:
                 client.more(2)
 
     def idle(self, client: Client) -> None:
         """A client looks for work: unknown outcomes are made up for, so that each session has its share answered."""
-        if client.left > 0 or client.is_busy or client.is_closing or client.is_dead:
-            return
-        answered = sum(1 for operation in client.operations if operation.state == ANSWERED)
-        missing = self.world.profile.operations - answered
-        if missing > 0 and client.timeout_ms >= self.living_ms:
+        missing = self.world.profile.operations - client.answered
+        if missing > 0 and client.timeout_ms >= self.living_ms and not client.is_busy and not client.is_dead:
             client.more(missing)
 
     def what_is_open(self) -> str:
@@ -543,8 +509,10 @@ class ClientWorkload:
             service = process.service
             assert isinstance(service, Service)
             service.machine.check()
-            if service.machine.digest() != digest:
+            held = self._held(process, service)
+            if held.digest != digest:
                 raise Violation("I7", f"the state of replica {process.id} is not that of the ledger")
+            self.recorder.add(held)
         for client in self.clients:
             if client.is_dead:
                 continue
@@ -553,11 +521,31 @@ class ClientWorkload:
                 raise Violation(
                     "rule-R24", f"session {client.session:#x} of client {client.name} is lost, or outlives its close"
                 )
-            for path in client.ephemerals:
+            for path in client.asker.ephemerals:
                 if is_closed == (path in machine.tree.nodes):
                     raise Violation(
                         "I13", f"ephemeral {path} of session {client.session:#x}, whose client lives: {not is_closed}"
                     )
+        found = judge(self.recorded())
+        if found:
+            raise Violation(found[0].invariant, f"{found[0].checker}: {found[0].text}")
+
+    def recorded(self) -> RecordedHistory:
+        """What clients saw, what replicas hold, and the ledger as the oracle knows it."""
+        history = self.recorder.history()
+        if not history.ledger:
+            history.ledger = [chosen_of(expected) for expected in self.world.oracle.ledger]
+        return history
+
+    def _held(self, process: Process, service: Service) -> Held:
+        machine = service.machine
+        assert process.core is not None
+        applied = process.core.applied
+        sessions = {number: session.timeout_ms for number, session in machine.sessions.items()}
+        ephemerals = {path: number for number, session in machine.sessions.items() for path in session.ephemerals}
+        decrees = process.disk.read(1, applied, 1 << 40)
+        ledger = {slot: sha256(decree).hexdigest()[:16] for slot, _, decree in decrees}
+        return Held(process.id, self.world.now, applied, machine.digest(), sessions, ephemerals, ledger)
 
     def counts(self) -> dict[str, int]:
         """What was done, for the report."""
@@ -565,8 +553,9 @@ class ClientWorkload:
         return {
             "sessions": sum(1 for client in self.clients if client.operations),
             "operations": len(operations),
-            "answered": sum(1 for operation in operations if operation.state == ANSWERED),
-            "unknown outcome": sum(1 for operation in operations if operation.state == UNKNOWN),
+            "answered": sum(client.answered for client in self.clients),
+            "unknown outcome": sum(1 for operation in operations if operation.is_unknown),
+            "unknown outcome, had happened": sum(client.asker.happened_once for client in self.clients),
             "session resumed": self.resumed,
             "session left for another replica": self.moved,
             "session expired": self.history.expired,

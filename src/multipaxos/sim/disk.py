@@ -1,39 +1,78 @@
-"""The disk of a simulated machine, record by record: what is appended, what the system has, what is safe.
+"""What a simulated process asks of its data directory, and the simplest thing that answers: a list of records.
 
-Three borders move over one list of records, as they do under a real journal. *Appended* is what the core wrote: bytes in
-the memory of the process. *Written* is what a flush handed to the operating system: it outlives the process, not the
+Three borders move over the records, as they do under a real journal. *Appended* is what the core wrote: bytes in the
+memory of the process. *Written* is what a flush handed to the operating system: it outlives the process, not the
 machine. *Durable* is what a completed sync covers: it outlives both. So a process crash and a machine crash are two
-different faults (rule-R37).
+different faults (rule-R37). Positions count records.
 
-Knows nothing of bytes, checksums and torn sectors; those are tested at ``storage/journal.py``, the real one. Virtual
-time and the length of a sync are the world's business (``world.py``, ``stage.py``).
+``SimulatedDisk`` serves the small worlds of ``stage.py``, where each crash keeps exactly what a story says. It knows
+nothing of bytes, checksums and torn sectors. The replicas of random worlds keep the shipped journal over a simulated
+block device instead: ``directory.py``. Virtual time and the length of a sync are the business of whoever owns the
+process (``world.py``, ``stage.py``).
 """
 
 from random import Random
+from typing import Protocol
 
 from multipaxos.core.ballot import Ballot, Slot
 from multipaxos.core.decree import Decree
 from multipaxos.core.records import AcceptedRecord, LearnedRecord, Record
 
 
+class ProcessDisk(Protocol):
+    """A data directory, as ``process.py`` uses it."""
+
+    @property
+    def appended(self) -> int:
+        """The journal position: how many records were ever handed over and not lost."""
+
+    @property
+    def durable(self) -> int:
+        """How many of them a completed sync covers."""
+
+    @property
+    def oldest_write_at(self) -> int:
+        """When the oldest write that is not durable yet was handed over; 0 when all is durable."""
+
+    def start(self) -> tuple[int, list[Record]]:
+        """A process starts: its incarnation, and all that can be read."""
+
+    def append(self, record: Record, now: int) -> None:
+        """Take one record into the buffer of the process."""
+
+    def flush(self) -> int:
+        """Begin to write and sync all that was appended; the position this will cover."""
+
+    def synced(self, position: int) -> list[Record]:
+        """That sync has returned; the records it made durable."""
+
+    def read(self, first: Slot, last: Slot, bytes_max: int) -> list[tuple[Slot, Ballot, Decree]]:
+        """Chosen decrees ``first``..``last`` with the ballot each is known to be chosen at, up to about ``bytes_max``."""
+
+    def crash_process(self, random: Random) -> object:
+        """kill -9."""
+
+    def crash_machine(self, random: Random) -> object:
+        """Power loss."""
+
+
 class SimulatedDisk:
     """One data directory: the journal and the incarnation counter."""
 
-    __slots__ = ("_handed_at", "_learned", "_votes", "durable", "incarnation", "is_stalled", "records", "written")
+    __slots__ = ("_handed_at", "_learned", "_votes", "durable", "incarnation", "records", "written")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.written = 0
         self.durable = 0
         self.incarnation = 0
-        self.is_stalled = False
         self._handed_at: list[int] = []  # per record, when the step that wrote it took place
         self._learned: dict[Slot, tuple[Ballot, Decree]] = {}
         self._votes: dict[Slot, tuple[Ballot, Decree]] = {}
 
     @property
     def appended(self) -> int:
-        """The journal position: how many records were ever handed over and not lost."""
+        """The journal position."""
         return len(self.records)
 
     @property
@@ -42,6 +81,11 @@ class SimulatedDisk:
         if self.durable == len(self.records):
             return 0
         return self._handed_at[self.durable]
+
+    def start(self) -> tuple[int, list[Record]]:
+        """Count the start, and read all there is."""
+        self.incarnation += 1
+        return self.incarnation, list(self.records)
 
     def append(self, record: Record, now: int) -> None:
         """Take one record into the buffer of the process."""
@@ -83,9 +127,8 @@ class SimulatedDisk:
         return lost
 
     def read(self, first: Slot, last: Slot, bytes_max: int) -> list[tuple[Slot, Ballot, Decree]]:
-        """Chosen decrees ``first``..``last`` with the ballot each is known to be chosen at, up to ``bytes_max``.
-
-        The caller knows them to be learned; then a learned record counts before a vote (rule-R5)."""
+        """Chosen decrees ``first``..``last``. The caller knows them to be learned; then a learned record counts before a
+        vote (rule-R5)."""
         found: list[tuple[Slot, Ballot, Decree]] = []
         size = 0
         for slot in range(first, last + 1):

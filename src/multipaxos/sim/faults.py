@@ -8,29 +8,34 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from multipaxos.core.ballot import ReplicaId
-from multipaxos.core.inputs import Handover, PeerDown, Wall
+from multipaxos.core.election import LEADER
+from multipaxos.core.inputs import Handover, PeerDown
 from multipaxos.sim.network import MILLISECOND_NS
-from multipaxos.sim.swarm import DISRUPTIVE, SECOND_NS
+from multipaxos.sim.swarm import DAMAGING, DISRUPTIVE, SECOND_NS
 
 if TYPE_CHECKING:
     from multipaxos.sim.world import World
+
+COUNTED_WHEN_MET = ("failed sync", "pause inside a step")
+"""Faults that lie in wait."""
 
 
 class Nemesis:
     """Strikes one world."""
 
-    __slots__ = ("_is_over", "_struck_leader", "_weights", "world")
+    __slots__ = ("_damageable", "_is_over", "_weights", "world")
 
     def __init__(self, world: "World") -> None:
         self.world = world
         self._is_over = False
-        self._struck_leader = False
         self._weights = sorted(world.profile.faults.items())
+        # Damage keeps to a minority, so that nothing that was chosen exists in a damaged directory only.
+        self._damageable = world.random.sample(world.ids, (len(world.ids) - 1) // 2)
 
     def begin(self) -> None:
         """Strike from now on, after the cluster had a moment to be born, and once at the leader for sure."""
         profile = self.world.profile
-        self.world.after(1_500 * MILLISECOND_NS, self._strike)
+        self.world.after(800 * MILLISECOND_NS, self._strike)
         self.world.after(profile.safety_ns // 2, self._strike_leader)
 
     def heal(self) -> None:
@@ -42,10 +47,12 @@ class Nemesis:
                 if sender != to:
                     world.mend(sender, to)
         world.slow.clear()
-        world.failing.clear()
+        world.sluggish.clear()
+        world.interrupted.clear()
         world.kept_down.clear()
         world.network.rates = type(world.network.rates)()
         for replica in world.ids:
+            world.directories[replica].mend()
             world.unstall(replica)
             world.resume(replica)
             world.start(replica)
@@ -65,11 +72,13 @@ class Nemesis:
                         world.connect(sender, to)
 
     def heal_core(self) -> list[ReplicaId]:
-        """End everything for a mere majority, and cut it off from all others, which go down."""
+        """End everything for a mere majority, and cut it off from all others, which go down. Whose directory is damaged is
+        not asked for anything."""
         self._is_over = True
         world = self.world
         size = len(world.ids) // 2 + 1
-        core = sorted(world.random.sample(world.ids, size))
+        sound = [replica for replica in world.ids if self._is_sound(replica)]
+        core = sorted(world.random.sample(sound, size))
         for replica in world.ids:
             if replica not in core:
                 world.resume(replica)
@@ -81,9 +90,11 @@ class Nemesis:
                 if sender != to:
                     world.mend(sender, to)
         world.slow.clear()
-        world.failing.clear()
+        world.sluggish.clear()
+        world.interrupted.clear()
         world.network.rates = type(world.network.rates)()
         for replica in core:
+            world.directories[replica].mend()
             world.unstall(replica)
             world.resume(replica)
             world.start(replica)
@@ -110,6 +121,8 @@ class Nemesis:
             self.world.after(200 * MILLISECOND_NS, self._strike_leader)
             return
         kinds = [kind for kind in DISRUPTIVE if kind in self.world.profile.faults]
+        if not kinds:
+            return
         self._do(self.world.random.choice(kinds), leader, 2 * SECOND_NS)
 
     def _victim(self) -> ReplicaId:
@@ -117,14 +130,21 @@ class Nemesis:
         leader = world.leader()
         if leader and world.random.random() < world.profile.leader_share:
             return leader
-        return world.random.choice(world.ids)
+        return world.random.choice([replica for replica in world.ids if replica not in world.refused])
+
+    def _is_sound(self, replica: ReplicaId) -> bool:
+        world = self.world
+        return replica not in world.refused and replica not in world.emptied and not world.directories[replica].damage
 
     def _do(self, kind: str, victim: ReplicaId, at_least: int = 0) -> None:
         world = self.world
         lasts = max(at_least, 1 + int(world.random.expovariate(1.0) * world.profile.fault_lasts_ns))
-        if kind != "failed sync":  # counted when it happens
-            world.count(kind)
         world.note(f"fault {kind} at {victim}")
+        if kind in DAMAGING:
+            self._damage(kind, victim, lasts)
+            return
+        if kind not in COUNTED_WHEN_MET:
+            world.count(kind)
         if kind == "process crash":
             world.resume(victim)
             world.crash(victim, False)
@@ -139,7 +159,10 @@ class Nemesis:
                 world.crash(replica, True)
                 self._later(world.random.randrange(SECOND_NS), world.start, replica)
         elif kind == "failed sync":
-            world.failing.append(victim)
+            world.directories[victim].fail_sync(world.random.choice((0, 0, 0, 1, 2)))
+        elif kind == "full disk":
+            world.directories[victim].blocks.space = world.random.choice((0, 2_000, 20_000))
+            self._later(lasts, self._free_space, victim)
         elif kind == "disk stall":
             world.stall(victim)
             self._later(lasts, world.unstall, victim)
@@ -150,6 +173,18 @@ class Nemesis:
             if world.replicas[victim].is_up:
                 world.pause(victim)
                 self._later(lasts, world.resume, victim)
+        elif kind == "pause inside a step":
+            world.interrupted.append(victim)
+            self._later(lasts, world.resume, victim)
+        elif kind == "suspend":
+            # The machine sleeps: nothing of it moves, and its clocks show it when it wakes.
+            if world.replicas[victim].is_up:
+                world.pause(victim)
+                world.stall(victim)
+                self._later(lasts, self._wake_up, victim)
+        elif kind == "slow replica":
+            world.sluggish[victim] = world.random.randrange(10, 200) * MILLISECOND_NS
+            self._later(lasts, world.sluggish.pop, victim, 0)
         elif kind == "one-way cut":
             peer = self._other(victim)
             pair = (victim, peer) if world.random.random() < 0.5 else (peer, victim)
@@ -164,16 +199,76 @@ class Nemesis:
             self._cut([(victim, peer), (peer, victim)], lasts)
         elif kind == "clog":
             self._clog(lasts)
+        elif kind == "chained":
+            # Everybody hears the next in line, nobody else (papers: chained, constrained).
+            line = world.random.sample(world.ids, len(world.ids))
+            pairs = [(one, other) for at, one in enumerate(line) for other in line[at + 2 :]]
+            self._cut([*pairs, *((other, one) for one, other in pairs)], lasts)
         elif kind == "clock jump":
-            process = world.replicas[victim]
-            process.clock.wall_offset_ms += world.random.randrange(-3_600_000, 3_600_000)
-            if process.is_ready:
-                process.give(Wall(process.clock.wall_offset_ms))
+            self._jump(victim)
         elif kind == "hand-over":
             leader = world.leader()
             if leader and world.replicas[leader].is_ready:
                 world.replicas[leader].give(Handover(self._other(leader)))
                 world.wake(world.replicas[leader], world.now)
+
+    def _wake_up(self, replica: ReplicaId) -> None:
+        self.world.unstall(replica)
+        self.world.resume(replica)
+
+    def _jump(self, victim: ReplicaId) -> None:
+        """The wall clock jumps either way, or boot time forward. The leader counts the time of sessions in boot time, so
+        while it has any its boot time only drifts."""
+        world = self.world
+        core = world.replicas[victim].core
+        is_counting = not world.profile.plain_commands and core is not None and core.standing == LEADER
+        if is_counting or world.random.random() < 0.5:
+            world.jump(victim, 0, world.random.randrange(-3_600_000, 3_600_000))
+        else:
+            world.jump(victim, world.random.randrange(10, 10_000) * MILLISECOND_NS, 0)
+
+    def _damage(self, kind: str, victim: ReplicaId, lasts: int) -> None:
+        """Rot what one of a minority has on its disk: once, late, and only where a chosen slot 1 says who votes; before
+        that every first voter is needed (rule-R40). Other replicas' rot strikes where nothing stands."""
+        world = self.world
+        is_late = world.now >= world.safe_until - world.profile.safety_ns * 3 // 5
+        if not world.oracle.prefix or not is_late:
+            return
+        sound = [replica for replica in self._damageable if self._is_sound(replica)]
+        if kind == "flipped bit" and (not sound or world.random.random() < 0.25):
+            if self._is_sound(victim) and world.directories[victim].rot_harmlessly(world.random):
+                world.count(kind)
+            return
+        if not sound:
+            return
+        victim = world.random.choice(sound)
+        if kind == "emptied directory":
+            if any(process.core is not None and not process.core.applied for process in world.replicas.values()):
+                return  # somebody does not know the marks yet
+            world.resume(victim)
+            world.empty(victim)
+            self._later(lasts, world.start, victim)
+        elif not self._rot(kind, victim):
+            return
+        world.count(kind)
+        if kind != "emptied directory" and world.random.random() < 0.7:
+            # So that somebody finds it.
+            world.after(lasts // 4, self._end, self._crash_machine, (victim, lasts // 4))
+
+    def _rot(self, kind: str, victim: ReplicaId) -> bool:
+        """Whether there was a place for it."""
+        directory, random = self.world.directories[victim], self.world.random
+        if kind == "flipped bit":
+            return directory.rot(random)
+        return directory.lose_write(random) if kind == "lost write" else directory.misdirect_write(random)
+
+    def _crash_machine(self, replica: ReplicaId, lasts: int) -> None:
+        self.world.resume(replica)
+        self.world.crash(replica, True)
+        self._later(lasts, self.world.start, replica)
+
+    def _free_space(self, replica: ReplicaId) -> None:
+        self.world.directories[replica].blocks.space = None
 
     def _other(self, replica: ReplicaId) -> ReplicaId:
         return self.world.random.choice([other for other in self.world.ids if other != replica])

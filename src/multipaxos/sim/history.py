@@ -7,16 +7,16 @@ a replica. It remembers every past value of every znode by zxid. Therefore each 
   (I12);
 - a read's reply equals the tree at the zxid it names, which is not below any its session has seen, and above every zxid
   that anybody was told before a sync it follows;
-- an event comes before any reply that shows its change (I15);
 - a session ends only when its client asked for it, or has been silent for its timeout (rule-R24, rule-R25).
 
-Knows nothing of connections and bytes on them: ``clients.py``.
+Watches are judged afterwards, from the recording (``watch_rules.py``). Knows nothing of connections and bytes on them:
+``clients.py``.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable
 
-from multipaxos.coordination.codes import CHANGED, CREATED, DELETED
+from multipaxos.coordination.codes import CREATED, DELETED
 from multipaxos.coordination.commands import (
     CLOSE,
     EXPIRE,
@@ -28,52 +28,51 @@ from multipaxos.coordination.commands import (
 from multipaxos.coordination.machine import Machine, Result
 from multipaxos.service.service import config_text
 from multipaxos.sim.checkers import Expected, Follower, Violation
+from multipaxos.sim.recorded import LEDGER_OPCODES, Call, Chosen
 from multipaxos.wire.zookeeper import (
     ERR_NO_NODE,
+    FLAG_SEQUENTIAL,
+    OP_CREATE,
     OP_EXISTS,
+    OP_GET_CHILDREN,
     OP_GET_CHILDREN2,
     OP_GET_DATA,
+    OP_SET_ACL,
     encode_children,
     encode_data_stat,
 )
 
-READS = (OP_GET_DATA, OP_EXISTS, OP_GET_CHILDREN2)
-
-NEW = "new"
-SENT = "sent"
-ANSWERED = "answered"
-UNKNOWN = "unknown"
+READS = (OP_GET_DATA, OP_EXISTS, OP_GET_CHILDREN, OP_GET_CHILDREN2)
+"""Reads that are judged here; the others are left to ``judging.py``."""
 
 
 class Operation:
-    """One request of one client, from its invocation to its reply."""
+    """One request of one client, and what the ledger made of it."""
 
-    __slots__ = (
-        "connection", "err", "executed_at", "floor", "index", "invoked_at", "is_watching", "opcode", "path", "record",
-        "result", "session", "state", "xid", "zxid",
-    )  # fmt: skip
+    __slots__ = ("call", "executed_at", "floor", "is_unknown", "result", "xid")
 
-    def __init__(self, session: int, index: int, opcode: int, path: str, record: bytes) -> None:
-        self.session = session
-        self.index = index  # order of invocation within the session
-        self.opcode = opcode
-        self.path = path
-        self.record = record
-        self.is_watching = False
-        self.state = NEW
+    def __init__(self, call: Call) -> None:
+        self.call = call
         self.xid = 0
-        self.connection = 0
-        self.invoked_at = 0
         self.floor = 0  # the highest zxid any client had been told when this was invoked
+        self.is_unknown = False  # its connection broke before a reply came
         self.executed_at = 0  # slot in which the model executed it, 0 for not yet
         self.result: Result | None = None
-        self.err = 0
-        self.zxid = 0
 
     @property
-    def is_read(self) -> bool:
-        """Whether it never enters the ledger."""
-        return self.opcode in READS
+    def name(self) -> str:
+        """For reports."""
+        return f"operation {self.call.index} of session {self.call.session:#x}"
+
+
+class Sent:
+    """What one connection asked of the ledger, in order; executed is a first part of it."""
+
+    __slots__ = ("executed", "operations")
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.executed = 0  # how many of them
 
 
 class Lives:
@@ -91,8 +90,39 @@ class Lives:
         self.seen = 0  # highest zxid the client was told
 
 
-Value = tuple[int, bytes | None, bytes, list[str]]
-"""error, data, Stat, children: of one path at one zxid."""
+Value = tuple[int, bytes | None, bytes]
+"""error, data, Stat: of one path at one zxid."""
+
+
+class Brood:
+    """The children of one znode, at every zxid: what came and went, and what the last question gave."""
+
+    __slots__ = ("_at", "_log", "_names", "_zxid")
+
+    def __init__(self) -> None:
+        self._log: list[tuple[int, str, bool]] = []  # zxid, name, whether it came
+        self._zxid = 0
+        self._at = 0
+        self._names: dict[str, None] = {}
+
+    def changed(self, zxid: int, name: str, has_come: bool) -> None:
+        """A child came or went."""
+        self._log.append((zxid, name, has_come))
+
+    def names(self, zxid: int) -> list[str]:
+        """The children at ``zxid``, sorted."""
+        if zxid < self._zxid:
+            self._at = 0
+            self._names = {}
+        self._zxid = zxid
+        while self._at < len(self._log) and self._log[self._at][0] <= zxid:
+            _, name, has_come = self._log[self._at]
+            self._at += 1
+            if has_come:
+                self._names[name] = None
+            else:
+                self._names.pop(name, None)
+        return sorted(self._names)
 
 
 class History(Follower):
@@ -104,12 +134,14 @@ class History(Follower):
         self.told = 0  # highest zxid any client was told
         self.expired = 0
         self._now = now
-        self._operations: dict[tuple[int, int, bytes], Operation] = {}
+        self._sent: dict[int, Sent] = {}  # by connection
         self._values: dict[str, tuple[list[int], list[Value]]] = {}
-        self._events: dict[str, tuple[list[int], list[int]]] = {}  # per path: zxids and types of changes
+        self._broods: dict[str, Brood] = {}
         self._sequences: dict[str, int] = {}  # parent -> last suffix given to a sequential child
         for path in self.machine.tree.nodes:
-            self._values[path] = ([0], [self._present(path)])
+            self._values[path] = ([0], [self.machine.get_data(path, ())])
+            if path != "/":
+                self._child(path, True)
 
     # The model
 
@@ -136,27 +168,32 @@ class History(Follower):
     def _remember(self) -> None:
         machine = self.machine
         zxid = machine.zxid
-        done: list[str] = []
+        done: dict[str, None] = {}
         for kind, path in machine.changes:
-            if kind in (CREATED, DELETED, CHANGED):
-                zxids, kinds = self._events.setdefault(path, ([], []))
-                zxids.append(zxid)
-                kinds.append(kind)
+            if kind in (CREATED, DELETED):
+                self._child(path, kind == CREATED)
             if path in done:
                 continue
-            done.append(path)
-            known = self._values.setdefault(path, ([], []))
-            known[0].append(zxid)
-            known[1].append(self._present(path))
+            done[path] = None
+            self._remember_value(path, zxid)
 
-    def _present(self, path: str) -> Value:
-        err, data, stat = self.machine.get_data(path, ())
-        return err, data, stat, self.machine.get_children(path, ())[1]
+    def _remember_value(self, path: str, zxid: int) -> None:
+        known = self._values.setdefault(path, ([], []))
+        known[0].append(zxid)
+        known[1].append(self.machine.get_data(path, ()))
+
+    def _child(self, path: str, has_come: bool) -> None:
+        parent, _, name = path.rpartition("/")
+        brood = self._broods.get(parent or "/")
+        if brood is None:
+            brood = self._broods[parent or "/"] = Brood()
+        brood.changed(self.machine.zxid, name, has_come)
 
     def _executed(self, command: bytes, result: Result, slot: int) -> None:
-        kind, session, _ = decode_header(command)
+        kind, session, owner = decode_header(command)
         if kind == REQUEST:
-            self._request_executed(command, session, result, slot)
+            if session != 0 and not result.is_moved:
+                self._request_executed(command, session, owner[2], result, slot)
         elif kind == EXPIRE and session in self.machine.ended:
             self._session_expired(session)
         elif kind == CLOSE and session in self.machine.ended:
@@ -166,30 +203,40 @@ class History(Follower):
                     raise Violation("I12", f"session {session:#x} is closed, which its client never asked for")
                 lives.is_ended = True
 
-    def _request_executed(self, command: bytes, session: int, result: Result, slot: int) -> None:
-        if session == 0 or result.is_moved:
-            return
-        _, at = decode_ids(command, HEADER_SIZE)
+    def _request_executed(self, command: bytes, session: int, connection: int, result: Result, slot: int) -> None:
+        """What a connection sent is executed in its order, each once; of a connection that broke, a first part."""
+        at = HEADER_SIZE + 1 if command[HEADER_SIZE] == 0 else decode_ids(command, HEADER_SIZE)[1]
         opcode = int.from_bytes(command[at : at + 4], "big", signed=True)
-        operation = self._operations.get((session, opcode, command[at + 4 :]))
-        if operation is None:
-            raise Violation("I11", f"slot {slot}: a request of session {session:#x} is executed that no client made")
-        if operation.executed_at:
-            raise Violation(
-                "I11",
-                f"operation {operation.index} of session {session:#x} is executed in slot {operation.executed_at} and {slot}",
-            )
+        record = command[at + 4 :]
+        sent = self._sent.get(connection)
+        if sent is None or sent.executed == len(sent.operations):
+            self._accuse(sent, opcode, record, session, slot)
+            return
+        operation = sent.operations[sent.executed]
+        call = operation.call
+        if call.opcode != opcode or call.record != record or call.session != session:
+            self._accuse(sent, opcode, record, session, slot)
+        sent.executed += 1
         operation.executed_at = slot
         operation.result = result
         lives = self.sessions[session]
-        if operation.index < lives.last_executed:
-            raise Violation(
-                "I12",
-                f"operation {operation.index} of session {session:#x} is executed after its operation {lives.last_executed}",
-            )
-        lives.last_executed = operation.index
-        if operation.path.endswith("-") and result.err == 0:
+        if call.index < lives.last_executed:
+            raise Violation("I12", f"{operation.name} is executed after operation {lives.last_executed}")
+        lives.last_executed = call.index
+        if opcode == OP_CREATE and record[-1] & FLAG_SEQUENTIAL and result.err == 0:
             self._check_sequence(result.body[4:].decode())
+        elif opcode == OP_SET_ACL and result.err == 0:
+            self._remember_value(call.path, result.zxid)  # a change of which no watch tells
+
+    def _accuse(self, sent: Sent | None, opcode: int, record: bytes, session: int, slot: int) -> None:
+        """A command is executed that is not the next one of its connection."""
+        for operation in [] if sent is None else sent.operations:
+            call = operation.call
+            if (call.session, call.opcode, call.record) == (session, opcode, record):
+                if operation.executed_at:
+                    raise Violation("I11", f"{operation.name} is executed in slot {operation.executed_at} and {slot}")
+                raise Violation("I12", f"{operation.name} is executed in slot {slot} before an earlier one")
+        raise Violation("I11", f"slot {slot}: a request of session {session:#x} is executed that no client made")
 
     def _check_sequence(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
@@ -233,61 +280,62 @@ class History(Follower):
         lives.believed_at = max(lives.believed_at, at)
         self._check_belief(session, lives)
 
-    def invoked(self, operation: Operation, now: int) -> None:
+    def invoked(self, operation: Operation) -> None:
         """A request leaves its client."""
-        operation.invoked_at = now
         operation.floor = self.told
-        operation.state = SENT
-        if not operation.is_read:
-            key = (operation.session, operation.opcode, operation.record)
-            assert key not in self._operations, "a workload makes each write different"
-            self._operations[key] = operation
+        call = operation.call
+        if call.opcode in LEDGER_OPCODES:
+            sent = self._sent.get(call.connection)
+            if sent is None:
+                sent = self._sent[call.connection] = Sent()
+            sent.operations.append(operation)
 
-    def answered(self, operation: Operation, zxid: int, err: int, body: bytes) -> None:
-        """A reply arrives at its client."""
-        lives = self.sessions[operation.session]
+    def answered(self, operation: Operation) -> None:
+        """A reply has arrived at its client, and stands in ``operation.call``."""
+        call = operation.call
+        zxid = call.zxid
+        lives = self.sessions[call.session]
         if zxid < lives.seen:
-            raise Violation("I12", f"session {operation.session:#x} saw zxid {lives.seen:#x} and now {zxid:#x}")
+            raise Violation("I12", f"session {call.session:#x} saw zxid {lives.seen:#x} and now {zxid:#x}")
         if zxid > self.machine.zxid:
             raise Violation("I6", f"a reply names zxid {zxid:#x}, above all that is chosen")
         lives.seen = zxid
-        operation.state = ANSWERED
-        operation.err = err
-        operation.zxid = zxid
-        if operation.is_read:
-            self._check_read(operation, zxid, err, body)
-        else:
-            self._check_write(operation, zxid, err, body)
+        if call.opcode in LEDGER_OPCODES:
+            self._check_write(operation)
+        elif call.opcode in READS:
+            self._check_read(operation)
         self.told = max(self.told, zxid)
 
-    def _check_write(self, operation: Operation, zxid: int, err: int, body: bytes) -> None:
+    def _check_write(self, operation: Operation) -> None:
+        call = operation.call
         result = operation.result
-        name = f"operation {operation.index} of session {operation.session:#x}"
         if result is None:
-            raise Violation("I8", f"{name} is acknowledged and stands in no chosen slot")
-        if (result.err, result.zxid, result.body) != (err, zxid, body):
-            raise Violation("I11", f"{name} is answered with another result than it has in the ledger")
-        if zxid < operation.floor:
+            raise Violation("I8", f"{operation.name} is acknowledged and stands in no chosen slot")
+        if (result.err, result.zxid, result.body) != (call.err, call.zxid, call.body):
+            raise Violation("I11", f"{operation.name} is answered with another result than it has in the ledger")
+        if call.zxid < operation.floor:
             raise Violation(
                 "I11",
-                f"{name} takes effect at zxid {zxid:#x}; {operation.floor:#x} was known to a client before it was invoked",
+                f"{operation.name} takes effect at zxid {call.zxid:#x}; {operation.floor:#x} was known to a client before "
+                "it was invoked",
             )
 
-    def _check_read(self, operation: Operation, zxid: int, err: int, body: bytes) -> None:
-        wanted_err, data, stat, names = self.value(operation.path, zxid)
+    def _check_read(self, operation: Operation) -> None:
+        call = operation.call
+        wanted_err, data, stat = self.value(call.path, call.zxid)
         wanted = b""
         if wanted_err == 0:
-            if operation.opcode == OP_GET_DATA:
+            if call.opcode == OP_GET_DATA:
                 wanted = encode_data_stat(data, stat)
-            elif operation.opcode == OP_EXISTS:
+            elif call.opcode == OP_EXISTS:
                 wanted = stat
             else:
-                wanted = encode_children(names, stat)
-        if (err, body) != (wanted_err, wanted):
+                brood = self._broods.get(call.path)
+                names = [] if brood is None else brood.names(call.zxid)
+                wanted = encode_children(names, stat if call.opcode == OP_GET_CHILDREN2 else b"")
+        if (call.err, call.body) != (wanted_err, wanted):
             raise Violation(
-                "I12",
-                f"operation {operation.index} of session {operation.session:#x} reads {operation.path} at zxid {zxid:#x} "
-                "as it never was at that zxid",
+                "I12", f"{operation.name} reads {call.path} at zxid {call.zxid:#x} as it never was at that zxid"
             )
 
     def value(self, path: str, zxid: int) -> Value:
@@ -295,13 +343,14 @@ class History(Follower):
         known = self._values.get(path)
         at = bisect_right(known[0], zxid) if known is not None else 0
         if known is None or at == 0:
-            return ERR_NO_NODE, None, b"", []
+            return ERR_NO_NODE, None, b""
         return known[1][at - 1]
 
-    def change_after(self, path: str, zxid: int) -> tuple[int, int] | None:
-        """The first change of ``path`` above ``zxid``: its zxid and the type of its event."""
-        known = self._events.get(path)
-        if known is None:
-            return None
-        at = bisect_right(known[0], zxid)
-        return None if at == len(known[0]) else (known[0][at], known[1][at])
+
+def chosen_of(expected: Expected) -> Chosen:
+    """A slot as a recorded history tells it."""
+    text = b"" if expected.configuration is None else config_text(expected.configuration)
+    commands = [command for *_, command in expected.commands]
+    return Chosen(
+        expected.slot, expected.time_ms, expected.epoch, expected.reign, expected.began_epoch, text or None, commands
+    )

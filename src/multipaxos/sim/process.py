@@ -11,6 +11,7 @@ Knows nothing of seeds, faults or clients.
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from multipaxos.core.ballot import ReplicaId
 from multipaxos.core.catchup import learn_of
@@ -21,12 +22,16 @@ from multipaxos.core.messages import Message
 from multipaxos.core.records import Record
 from multipaxos.core.replica import Replica
 from multipaxos.core.settings import Settings
+from multipaxos.service.service import Service as ShippedService
 from multipaxos.sim.checkers import Oracle
-from multipaxos.sim.disk import SimulatedDisk
+from multipaxos.sim.disk import ProcessDisk, SimulatedDisk
 from multipaxos.wire.report import Report, ReportAck
 
 Payload = Message | Report | ReportAck
 """What travels between replicas."""
+
+DIGEST_EVERY = 32
+"""Behind every slot of this multiple the states of all replicas are compared (I7)."""
 
 MACHINE_EPOCH_NS = 1_000_000_000
 """The boot-time clock of a machine that just started: above 0, as the core asks."""
@@ -145,6 +150,10 @@ class PlainMachine:
     def tick(self, now: int) -> None:
         """A plain machine waits for nothing."""
 
+    def digest(self) -> str:
+        """Names what was executed, in its order."""
+        return str(crc32(repr(self.executed).encode()))
+
 
 class Surroundings(Protocol):
     """What a process asks of the world around it."""
@@ -187,9 +196,9 @@ class Process:
     """A replica's process: alive or not, its disk outlives it."""
 
     __slots__ = (
-        "_gate", "_service_inputs", "_told_disk", "around", "clock", "core", "disk", "due", "effects", "id", "inbox",
-        "incarnation", "is_listening", "is_paused", "is_ready", "is_syncing", "life", "listed", "mark", "oracle",
-        "service", "settings", "start_number",
+        "_gate", "_is_handed_out", "_service_inputs", "_stepped", "_told_disk", "around", "clock", "core", "disk", "due",
+        "effects", "id", "inbox", "incarnation", "is_listening", "is_paused", "is_ready", "is_syncing", "life", "listed",
+        "mark", "oracle", "service", "settings", "start_number",
     )  # fmt: skip
 
     def __init__(
@@ -201,6 +210,7 @@ class Process:
         oracle: Oracle,
         around: Surroundings,
         is_listening: bool,
+        disk: ProcessDisk | None = None,
     ) -> None:
         self.id = replica
         self.listed = listed
@@ -209,7 +219,7 @@ class Process:
         self.oracle = oracle
         self.around = around
         self.is_listening = is_listening
-        self.disk = SimulatedDisk()
+        self.disk: ProcessDisk = SimulatedDisk() if disk is None else disk
         self.clock = Clock()
         self.core: Replica | None = None  # None while the process is down
         self.service: Service | None = None
@@ -225,6 +235,8 @@ class Process:
         self._service_inputs: list[Report | ReportAck | ClientEvent] = []
         self._gate: deque[tuple[int, list[tuple[ReplicaId, Message]]]] = deque()
         self._told_disk = 0
+        self._stepped: tuple[Effects, int] | None = None  # what a step asks for and is not carried out yet, its ``now``
+        self._is_handed_out = False  # its first part is
 
     @property
     def is_up(self) -> bool:
@@ -237,10 +249,14 @@ class Process:
         """Start the process: recover from all that is readable on the disk, then copy and sync it (rule-R37).
 
         ``begin`` follows when that sync has returned. ``chunk`` is how many records are recovered at a time."""
+        self.recover(now, start_number, chunk)
+        self.around.sync(self)
+
+    def recover(self, now: int, start_number: int, chunk: int) -> None:
+        """The same without the sync, for a disk whose ``start`` has copied and synced already."""
         assert self.core is None
+        self.incarnation, records = self.disk.start()
         self.life += 1
-        self.disk.incarnation += 1
-        self.incarnation = self.disk.incarnation
         self.start_number = start_number
         self.oracle.started(self.id, self.incarnation)
         self.service = self.around.make_service(self)
@@ -249,14 +265,16 @@ class Process:
         )
         self.is_ready = False
         self._told_disk = 0
-        records = list(self.disk.records)
         local = self.clock.local(now)
         for first in range(0, len(records), chunk):
             effects = self.core.recover(records[first : first + chunk])
             for applied in effects.applied:
                 self._apply(applied, local)
+        ledger = self.core.ledger
+        self.oracle.recovered(
+            self.id, self.core.promised, self.core.acceptor.votes, ledger.learned_above_prefix(), ledger.chosen_prefix
+        )
         self._check()
-        self.around.sync(self)
 
     def begin(self, now: int, drawn: int) -> Effects:
         """The copy is durable: arm the timers and take part."""
@@ -266,7 +284,8 @@ class Process:
         effects = self.core.begin(local, drawn)
         self.around.told(self, now, [], effects)
         self.inbox.insert(0, Wall(self.clock.wall_offset_ms))
-        self._carry_out(effects, local)
+        self._write_and_send(effects, local)
+        self._apply_and_answer(effects, local)
         self._check()
         self.around.wake(self, now)
         return effects
@@ -283,6 +302,7 @@ class Process:
         self.inbox = []
         self._service_inputs = []
         self._gate.clear()
+        self._stepped = None
 
     # What arrives; the caller gives a turn afterwards
 
@@ -306,9 +326,16 @@ class Process:
 
     def turn(self, now: int, drawn: int) -> Effects:
         """One turn of the loop, as ``host/driver.py`` makes it: all that arrived in one step."""
+        effects = self.step(now, drawn)
+        self.hand_out()
+        self.answer(now)
+        return effects
+
+    def step(self, now: int, drawn: int) -> Effects:
+        """The first third of a turn: the core has decided, and nothing of it has left yet."""
         core = self.core
         service = self.service
-        assert core is not None and service is not None and self.is_ready
+        assert core is not None and service is not None and self.is_ready and self._stepped is None
         local = self.clock.local(now)
         inputs = self.inbox
         self.inbox = []
@@ -331,7 +358,36 @@ class Process:
                 serial += len(given.commands)
         effects = core.step(inputs, local, drawn)
         self.around.told(self, now, inputs, effects)
-        self._carry_out(effects, local)
+        self._stepped = (effects, local)
+        self._is_handed_out = False
+        return effects
+
+    @property
+    def is_inside_step(self) -> bool:
+        """Whether the core has decided something that is not carried out yet."""
+        return self._stepped is not None
+
+    def go_on(self, now: int) -> None:
+        """End the turn that was interrupted."""
+        if not self._is_handed_out:
+            self.hand_out()
+        self.answer(now)
+
+    def hand_out(self) -> None:
+        """The second: records are appended, and what need not wait for them leaves."""
+        assert self._stepped is not None
+        self._is_handed_out = True
+        self._write_and_send(*self._stepped)
+
+    def answer(self, now: int) -> None:
+        """The third: chosen slots are applied, and clients are answered. ``now`` is read anew, since the process may have
+        stood still in between (rule-R26)."""
+        core = self.core
+        service = self.service
+        assert core is not None and service is not None and self._stepped is not None
+        effects, stepped_at = self._stepped
+        self._stepped = None
+        self._apply_and_answer(effects, stepped_at)
         self._check()
         service.leadership(
             core.leader,
@@ -340,7 +396,7 @@ class Process:
             core.is_leading,
             core.is_quorum_connected,
             core.confirmed_round,
-            local,
+            self.clock.local(now),
         )
         self._drain(service)
         if service.out.commands or self.inbox:
@@ -351,12 +407,11 @@ class Process:
             wake_at = service_wake_at
         if wake_at:
             self.around.wake(self, max(now, self.clock.virtual(wake_at)))
-        return effects
 
     def synced(self, position: int) -> list[Record]:
         """A sync up to ``position`` has returned: what waited for it is released."""
-        self.is_syncing = False
         fresh = self.disk.synced(position)
+        self.is_syncing = False
         for record in fresh:
             self.oracle.durable(self.id, record)
         return fresh
@@ -391,29 +446,33 @@ class Process:
             else:
                 service.connection_closed(event.connection, local)
 
-    def _carry_out(self, effects: Effects, local: int) -> None:
+    def _write_and_send(self, effects: Effects, local: int) -> None:
         self.effects = effects
         disk = self.disk
         for record in effects.writes:
             self.oracle.appended(self.id, record)
             disk.append(record, local)
-        position = disk.appended
         for to, message in effects.messages:
             self._send(to, message)
-        for applied in effects.applied:
-            self._apply(applied, local)
+        position = disk.appended
         if effects.when_durable:
             if position <= disk.durable:
                 for to, message in effects.when_durable:
                     self._send(to, message)
             else:
                 self._gate.append((position, effects.when_durable))
+
+    def _apply_and_answer(self, effects: Effects, local: int) -> None:
+        disk = self.disk
+        for applied in effects.applied:
+            self._apply(applied, local)
         for lookup in effects.lookups:
             chosen = disk.read(lookup.first, lookup.last, self.settings.page_bytes_max)
-            self._send(lookup.requester, learn_of(self.id, chosen, lookup.votes, lookup.chosen_prefix))
+            if chosen:
+                self._send(lookup.requester, learn_of(self.id, chosen, lookup.votes, lookup.chosen_prefix))
         for token in effects.readable:
             self.around.readable(self, token)
-        if disk.durable < position and not self.is_syncing:
+        if disk.durable < disk.appended and not self.is_syncing:
             self.around.sync(self)
 
     def _send(self, to: ReplicaId, message: Message) -> None:
@@ -424,6 +483,8 @@ class Process:
         assert self.service is not None
         self.oracle.applied(self.id, self.start_number, applied)
         self.service.applied(applied, local)
+        if applied.slot % DIGEST_EVERY == 0:
+            self.oracle.digested(self.id, applied.slot, _digest_of(self.service))
 
     def _check(self) -> None:
         core = self.core
@@ -444,3 +505,10 @@ class Process:
             for to, message in out.messages:
                 self.around.send(self, to, message)
             out.messages = []
+
+
+def _digest_of(service: Service) -> str:
+    if isinstance(service, PlainMachine):
+        return service.digest()
+    assert isinstance(service, ShippedService)
+    return service.machine.digest()

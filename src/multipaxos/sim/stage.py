@@ -9,9 +9,11 @@ from collections.abc import Callable
 from random import Random
 
 from multipaxos.core.ballot import ReplicaId, Slot
-from multipaxos.core.effects import Effects
+from multipaxos.core.effects import Applied, Effects
 from multipaxos.core.inputs import Handover, Input, PeerDown, PeerUp, Read, Submit
 from multipaxos.core.membership import WINDOW_DEFAULT, Configuration, Member
+from multipaxos.core.messages import Accept, Message, Promise
+from multipaxos.core.records import Record
 from multipaxos.core.replica import Replica
 from multipaxos.core.settings import Settings
 from multipaxos.sim.checkers import Oracle, Violation
@@ -25,6 +27,17 @@ SOON_DRAWN = 22878
 LATE_DRAWN = 11931
 """Drawn numbers of which the core makes the shortest and the longest waits it knows."""
 STEPS_MAX = 20_000
+
+
+def led(count: int = 3, leader: ReplicaId = 1, favoured: ReplicaId = 2, settings: Settings | None = None) -> "Stage":
+    """A stage with a leader whose epoch decree everybody has applied; ``favoured`` is the next to suspect it."""
+    stage = Stage(count, settings)
+    stage.favoured = leader
+    stage.start()
+    stage.elect(leader)
+    stage.favoured = favoured
+    stage.live(200_000_000)
+    return stage
 
 
 def plain_list(count: int, window: int = WINDOW_DEFAULT) -> Configuration:
@@ -55,6 +68,74 @@ class Flying:
         return int(getattr(self.payload, "slot", 0))
 
 
+class Stopped(Exception):
+    """A core said that its replica must not go on; nothing of that step leaves."""
+
+
+class StageOracle(Oracle):
+    """An oracle that can be told of an emptied directory, while there is no cluster yet that has registered it."""
+
+    __slots__ = ("_emptied",)
+
+    def __init__(self, listed: Configuration) -> None:
+        super().__init__(listed)
+        self._emptied: list[ReplicaId] = []
+
+    def emptied(self, replica: ReplicaId) -> None:
+        """``replica`` starts anew: nothing it said binds the new directory. The votes of the old one stay cast."""
+        self._emptied.append(replica)
+        for kept in (self._asserted, self._durable_promise, self._incarnations, self._applied, self._learned_prefix):
+            kept.pop(replica, None)
+
+    def propose(self, accept: Accept) -> None:
+        """Somebody else's oracle hands on a proposal."""
+        self._propose(accept.ballot, accept.slot, accept.decree)
+
+    def _check_promise(self, sender: ReplicaId, page: Promise) -> None:
+        if sender not in self._emptied:  # who knows of no vote can report none
+            super()._check_promise(sender, page)
+
+
+class Unheard(Oracle):
+    """Of a replica whose directory is not the registered one: what it says is judged by what others make of it.
+
+    Its votes count for nobody. What it proposes others may vote for, so that must be safe like any other proposal."""
+
+    __slots__ = ("_main",)
+
+    def __init__(self, listed: Configuration, main: StageOracle) -> None:
+        super().__init__(listed)
+        self._main = main
+
+    def started(self, replica: ReplicaId, incarnation: int) -> None:
+        """A new directory counts its starts anew."""
+
+    def submitted(self, replica: ReplicaId, start: int, first_serial: int, commands: tuple[bytes, ...]) -> None:
+        """The ledger may come to hold them."""
+        self._main.submitted(replica, start, first_serial, commands)
+
+    def appended(self, replica: ReplicaId, record: Record) -> None:
+        """It has no vote."""
+
+    def durable(self, replica: ReplicaId, record: Record) -> None:
+        """It has no vote."""
+
+    def released(self, sender: ReplicaId, message: Message) -> None:
+        """Of what it sends only proposals matter."""
+        if isinstance(message, Accept):
+            self._main.propose(message)
+
+    def received(self, to: ReplicaId, message: Message) -> None:
+        """The promises its proposals stand on."""
+        self._main.received(to, message)
+
+    def applied(self, replica: ReplicaId, start: int, applied: Applied) -> None:
+        """Nobody sees its state."""
+
+    def stepped(self, replica: ReplicaId, promised: int, chosen_prefix: Slot, applied: Slot) -> None:
+        """It has forgotten what it stood at."""
+
+
 class Stage:
     """Replicas 1..count, their disks, and what flies between them."""
 
@@ -67,23 +148,27 @@ class Stage:
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         self.listed = plain_list(count, window)
-        self.oracle = Oracle(self.listed)
+        self.oracle = StageOracle(self.listed)
         self.now = BEGINNING_NS
         self.flight: list[Flying] = []
+        self.held: list[Flying] = []  # under way, and for longer than anything else
         self.sent: dict[str, int] = {}  # messages to peers by type, lost ones included
         self.lost = 0  # sent over a cut link
         self.lines: list[str] | None = None  # where steps are told; None while nobody listens
         self.slow_disks: set[ReplicaId] = set()  # whose syncs return on command only
         self.answered: list[tuple[ReplicaId, int]] = []  # (replica, token) of reads
+        self.stopped: dict[ReplicaId, str] = {}  # whose core stopped it, and why
         self._read_floors: dict[int, Slot] = {}
         self._make_machine = make_machine
         self._syncing: dict[ReplicaId, int] = {}
         self._cuts: set[tuple[ReplicaId, ReplicaId]] = set()
         self._starts = 0
         self.favoured: ReplicaId = 1  # waits shortest wherever a wait is drawn: the next to suspect its leader
-        self.replicas = {
-            i: Process(i, self.listed, 1000 + i, self.settings, self.oracle, self, True) for i in range(1, count + 1)
-        }
+        self.chance: Random | None = None  # draws instead, where a schedule must not hang on who is favoured
+        self.replicas = {i: self._new_process(i, 1000 + i, self.oracle) for i in range(1, count + 1)}
+
+    def _new_process(self, replica: ReplicaId, mark: int, oracle: Oracle) -> Process:
+        return Process(replica, self.listed, mark, self.settings, oracle, self, True)
 
     # Surroundings of the processes
 
@@ -133,9 +218,14 @@ class Stage:
         return self._make_machine()
 
     def told(self, process: Process, now: int, inputs: list[Input], effects: Effects) -> None:
-        """Tell the step, if somebody listens."""
-        if self.lines is None:
-            return
+        """Tell the step, if somebody listens. A core that stops its replica stops it here, as in ``host/driver.py``."""
+        if self.lines is not None:
+            self._tell(process, inputs, effects)
+        if effects.stop:
+            raise Stopped(effects.stop)
+
+    def _tell(self, process: Process, inputs: list[Input], effects: Effects) -> None:
+        assert self.lines is not None
         if not inputs:
             self.lines.append(f"{process.id} wakes")
         for given in inputs:
@@ -153,13 +243,14 @@ class Stage:
             process = self.replicas[replica]
             self._starts += 1
             process.start(self.now, 7000 + self._starts, chunk=1000)
+            if not process.is_up:
+                continue  # its core found that it must not run
             for other in self.replicas.values():
                 if other.is_up and other.id != replica:
                     other.give(PeerUp(replica))
                     process.give(PeerUp(other.id))
-        for process in self.replicas.values():
-            if process.is_up and process.is_ready:
-                self._turn(process)
+        for process in list(self.replicas.values()):
+            self._turn_if_free(process)
 
     def crash(self, replica: ReplicaId, is_power_lost: bool = False, is_noticed: bool = True) -> None:
         """End a process, or its machine. Its peers notice, unless told otherwise."""
@@ -175,11 +266,49 @@ class Stage:
             for other in self.replicas.values():
                 if other.is_ready:
                     other.give(PeerDown(replica, not is_power_lost))
-                    self._turn(other)
+                    self._turn_if_free(other)
+
+    def empty(self, replica: ReplicaId) -> None:
+        """The data directory of a replica that is down is gone: it starts with an empty one, under another mark.
+
+        Nobody is refused here by a handshake, as a peer with the wrong mark would be (``wire/handshake.py``)."""
+        process = self.replicas[replica]
+        assert not process.is_up
+        oracle: Oracle = self.oracle
+        if self.oracle.prefix == 0:
+            self.oracle.emptied(replica)
+        else:
+            oracle = Unheard(self.listed, self.oracle)
+        self.replicas[replica] = self._new_process(replica, process.mark + 1000, oracle)
+        self.replicas[replica].life = process.life
+
+    def pause(self, replica: ReplicaId) -> None:
+        """SIGSTOP: what arrives waits, and no timer fires."""
+        self.replicas[replica].is_paused = True
+
+    def resume(self, replica: ReplicaId) -> None:
+        """SIGCONT: all that arrived meanwhile comes in one turn."""
+        process = self.replicas[replica]
+        process.is_paused = False
+        self._turn_if_free(process)
+
+    def reconnect(self, one: ReplicaId, other: ReplicaId) -> None:
+        """The connection between two replicas broke and is made anew; what was under way on it is lost."""
+        self.flight = [flying for flying in self.flight if {flying.sender, flying.to} != {one, other}]
+        for replica, peer in ((one, other), (other, one)):
+            self.replicas[replica].give(PeerUp(peer))
+            self._turn_if_free(self.replicas[replica])
 
     def cut(self, sender: ReplicaId, to: ReplicaId) -> None:
         """Lose what ``sender`` sends to ``to`` from now on."""
         self._cuts.add((sender, to))
+
+    def cut_off(self, replica: ReplicaId) -> None:
+        """Cut all links of ``replica``, in both directions."""
+        for other in self.replicas:
+            if other != replica:
+                self.cut(replica, other)
+                self.cut(other, replica)
 
     def heal(self) -> None:
         """End all cuts."""
@@ -201,7 +330,7 @@ class Stage:
         """Let time pass; every timer that falls due fires, nothing is delivered."""
         until = self.now + nanoseconds
         for _ in range(STEPS_MAX):
-            due = [p for p in self.replicas.values() if p.is_ready and 0 < p.due <= until]
+            due = [p for p in self.replicas.values() if p.is_ready and not p.is_paused and 0 < p.due <= until]
             if not due:
                 break
             process = min(due, key=lambda p: (p.due, p.id))
@@ -214,7 +343,7 @@ class Stage:
         until = self.now + nanoseconds
         for _ in range(STEPS_MAX):
             self.settle()
-            due = [p for p in self.replicas.values() if p.is_ready and 0 < p.due <= until]
+            due = [p for p in self.replicas.values() if p.is_ready and not p.is_paused and 0 < p.due <= until]
             if not due:
                 break
             process = min(due, key=lambda p: (p.due, p.id))
@@ -253,11 +382,16 @@ class Stage:
         if process.is_ready:
             process.release()
         else:
-            process.begin(self.now, self._drawn(process))
+            try:
+                process.begin(self.now, self._drawn(process))
+            except Stopped as stopped:
+                self._stop(process, str(stopped))
 
-    def find(self, kind: str = "", sender: ReplicaId = 0, to: ReplicaId = 0, slot: Slot = 0) -> list[Flying]:
-        """What flies and fits, oldest first."""
-        return [
+    def find(
+        self, kind: str = "", sender: ReplicaId = 0, to: ReplicaId = 0, slot: Slot = 0, count: int = 0
+    ) -> list[Flying]:
+        """What flies and fits, oldest first; of that the oldest ``count``, where it is given."""
+        found = [
             flying
             for flying in self.flight
             if (not kind or flying.kind == kind)
@@ -265,6 +399,7 @@ class Stage:
             and (not to or flying.to == to)
             and (not slot or flying.slot == slot)
         ]
+        return found[:count] if count else found
 
     def deliver(
         self,
@@ -273,11 +408,12 @@ class Stage:
         sender: ReplicaId = 0,
         slot: Slot = 0,
         is_kept: bool = False,
+        count: int = 0,
     ) -> int:
         """Deliver what flies and fits, each in a step of its own; ``is_kept`` leaves a copy in flight.
 
         Messages sent meanwhile are not delivered. Returns how many were."""
-        found = self.find(kind, sender, to, slot)
+        found = self.find(kind, sender, to, slot, count)
         for flying in found:
             if flying not in self.flight:
                 continue
@@ -286,11 +422,23 @@ class Stage:
             self._deliver(flying)
         return len(found)
 
-    def drop(self, to: ReplicaId = 0, kind: str = "", sender: ReplicaId = 0, slot: Slot = 0) -> int:
+    def drop(self, to: ReplicaId = 0, kind: str = "", sender: ReplicaId = 0, slot: Slot = 0, count: int = 0) -> int:
         """Lose what flies and fits. Returns how many messages."""
-        found = self.find(kind, sender, to, slot)
+        found = self.find(kind, sender, to, slot, count)
         self.flight = [flying for flying in self.flight if flying not in found]
         return len(found)
+
+    def hold(self, to: ReplicaId = 0, kind: str = "", sender: ReplicaId = 0, slot: Slot = 0, count: int = 0) -> int:
+        """Take what flies and fits out of the air, until it is let go. Returns how many messages."""
+        found = self.find(kind, sender, to, slot, count)
+        self.flight = [flying for flying in self.flight if flying not in found]
+        self.held += found
+        return len(found)
+
+    def let_go(self) -> None:
+        """What was held flies again, behind all that flies by now."""
+        self.flight += self.held
+        self.held = []
 
     def settle(self) -> None:
         """Deliver everything, and what is sent meanwhile, until nothing flies."""
@@ -326,15 +474,29 @@ class Stage:
         if not process.is_up or process.life != flying.to_life:
             return
         process.arrive(flying.payload)
-        if process.is_ready and not isinstance(flying.payload, (Report, ReportAck)):
+        if not isinstance(flying.payload, (Report, ReportAck)):
+            self._turn_if_free(process)
+
+    def _turn_if_free(self, process: Process) -> None:
+        if process.is_ready and not process.is_paused:
             self._turn(process)
 
     def _turn(self, process: Process) -> Effects:
         process.due = 0
         self.now += 1  # two steps never share an instant
-        return process.turn(self.now, self._drawn(process))
+        try:
+            return process.turn(self.now, self._drawn(process))
+        except Stopped as stopped:
+            self._stop(process, str(stopped))
+            return Effects()
+
+    def _stop(self, process: Process, why: str) -> None:
+        self.stopped[process.id] = why
+        self.crash(process.id)
 
     def _drawn(self, process: Process) -> int:
+        if self.chance is not None:
+            return self.chance.getrandbits(32)
         return SOON_DRAWN if process.id == self.favoured else LATE_DRAWN
 
 

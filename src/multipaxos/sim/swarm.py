@@ -19,12 +19,21 @@ FAULT_KINDS = (
     "machine crash",
     "power loss",
     "failed sync",
+    "full disk",
     "disk stall",
     "slow disk",
+    "flipped bit",
+    "lost write",
+    "misdirected write",
+    "emptied directory",
     "pause",
+    "pause inside a step",
+    "suspend",
+    "slow replica",
     "one-way cut",
     "two-way cut",
     "split",
+    "chained",
     "clog",
     "clock jump",
     "hand-over",
@@ -33,6 +42,13 @@ FAULT_KINDS = (
 
 DISRUPTIVE = ("process crash", "machine crash", "pause", "two-way cut", "split")
 """Faults that end a leadership when they strike the leader for long enough."""
+
+
+DAMAGING = ("flipped bit", "lost write", "misdirected write", "emptied directory")
+"""Faults after which a replica may have to stay away. They strike a minority, and late (``faults.py``)."""
+
+RARE = ("lost write", "misdirected write", "emptied directory")
+"""Kinds that fewer runs draw: a replica that stays away makes a run tamer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,7 @@ class Profile:
     settings: Settings = field(default_factory=Settings)
     window: int = 64
     outliving: float = 0.0  # share of messages that wait for their receiver, also while it restarts
+    segment_bytes: int = 32 << 10  # of a journal's segments
     sync_min_ns: int = 200 * MICROSECOND_NS
     sync_max_ns: int = 2 * MILLISECOND_NS
     turn_ns: int = 200 * MICROSECOND_NS  # how long arrivals may gather before their turn
@@ -109,7 +126,7 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
         )
     faults: dict[str, float] = {}
     for kind in FAULT_KINDS:
-        if random.random() < 0.6:
+        if random.random() < (0.35 if kind in RARE else 0.6):
             faults[kind] = random.choice((1.0, 2.0, 4.0))
     if not any(kind in faults for kind in DISRUPTIVE):
         faults[random.choice(DISRUPTIVE)] = 2.0
@@ -123,14 +140,15 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
         settings=settings,
         window=random.choice((4, 16, 64)),
         outliving=random.choice((0.0, 0.0, 0.3, 1.0)),
+        segment_bytes=random.choice((8, 8, 16, 32)) << 10,
         sync_min_ns=100 * MICROSECOND_NS,
         sync_max_ns=slow_disk * MILLISECOND_NS,
         turn_ns=random.choice((10, 200, 2_000)) * MICROSECOND_NS,
         skew_ppm=random.choice((0, 100, 20_000)),
-        safety_ns=(4 if is_impatient else random.choice((6, 8, 10))) * SECOND_NS,
+        safety_ns=(3 if is_impatient else random.choice((4, 5, 6))) * SECOND_NS,
         faults=faults,
-        fault_every_ns=random.choice((400, 800, 1_500)) * MILLISECOND_NS // (4 if is_impatient else 1),
-        fault_lasts_ns=random.choice((500, 1_500, 3_000)) * MILLISECOND_NS // (4 if is_impatient else 1),
+        fault_every_ns=random.choice((250, 500, 900)) * MILLISECOND_NS // (3 if is_impatient else 1),
+        fault_lasts_ns=random.choice((400, 1_000, 2_000)) * MILLISECOND_NS // (3 if is_impatient else 1),
         leader_share=random.choice((0.3, 0.6, 0.9)),
         is_core_first=random.random() < 0.3,
         sessions=random.choice((3, 3, 4, 5)),

@@ -12,16 +12,20 @@ A line of four dashes ends a block of commands, a blank line its expectation. ``
 same text with what really happened; a test compares the two, and one switch writes the new text. Read that diff as you
 would read code.
 
-    cluster N [window=W] [pipeline=P] [machine=tree]      replicas 1..N, not started; tree: the real state machine
+    cluster N [window=W] [pipeline=P] [page=BYTES] [machine=tree]      replicas 1..N, not started; page: of a promise;
+                                                          tree: the real state machine
     start [ID ..]        elect ID         all start; ID gets all the time until it leads and its epoch decree is applied
     submit ID WORD ..    read ID TOKEN    handover ID to=ID      fill ID SLOT: commands one by one, until SLOT is chosen
     session ID           expire ID SESSION                on a tree: open a session; what a leader decides by itself
-    deliver [to=ID] [from=ID] [type=T] [slot=S] [keep]      each in a step of its own; keep leaves a copy in flight
-    drop [to=ID] [from=ID] [type=T] [slot=S]
+    deliver [to=ID] [from=ID] [type=T] [slot=S] [count=N] [keep]      each in a step of its own, the oldest N that fit;
+                                                                      keep leaves a copy in flight
+    drop [to=ID] [from=ID] [type=T] [slot=S] [count=N]                lost
+    hold [to=ID] [from=ID] [type=T] [slot=S] [count=N]      let-go    under way for long; all that is held flies again
     settle               tick ID          all is delivered until nothing flies; ID gets its next turn
     advance MS           wait MS          live MS         timers fire; nobody has a turn; timers fire and all is delivered
     slow ID              fast ID          sync ID         syncs of ID return on command; at once; the one under way returns
-    crash ID [power] [unnoticed]          cut A->B ..  or A<->B ..       heal
+    crash ID [power] [unnoticed]          empty ID        its process, or its machine; what is down loses its directory
+    pause ID             resume ID        cut A->B ..  or A<->B ..       heal
     show [ID ..]         flight           chosen [FIRST]  state, messages in flight, what the oracle knows to be chosen
 
 ``quiet`` before a command leaves its steps untold.
@@ -132,7 +136,9 @@ class Player:
         named = dict(word.split("=", 1) for word in words if "=" in word)
         plain = [word for word in words if "=" not in word]
         if name == "cluster":
-            settings = Settings(pipeline=int(named.get("pipeline", "4")))
+            settings = Settings(
+                pipeline=int(named.get("pipeline", "4")), page_bytes_max=int(named.get("page", "1048576"))
+            )
             make_machine = TreeOnStage if named.get("machine") == "tree" else PlainMachine
             self._stage = Stage(int(plain[0]), settings, int(named.get("window", "64")), make_machine)
             return []
@@ -162,7 +168,9 @@ class Player:
             stage.read(int(plain[0]), int(plain[1]))
         elif name == "handover":
             stage.handover(int(plain[0]), int(named["to"]))
-        elif name in ("deliver", "drop"):
+        elif name == "let-go":
+            stage.let_go()
+        elif name in ("deliver", "drop", "hold"):
             return self._fly(name, plain, named)
         elif name == "settle":
             stage.settle()
@@ -184,6 +192,12 @@ class Player:
             return self._sync(int(plain[0]))
         elif name == "crash":
             stage.crash(int(plain[0]), "power" in plain, "unnoticed" not in plain)
+        elif name == "empty":
+            stage.empty(int(plain[0]))
+        elif name == "pause":
+            stage.pause(int(plain[0]))
+        elif name == "resume":
+            stage.resume(int(plain[0]))
         elif name == "cut":
             for word in plain:
                 one, other = word.replace("<->", "->").split("->")
@@ -210,11 +224,12 @@ class Player:
         to = int(named.get("to", "0"))
         sender = int(named.get("from", "0"))
         slot = int(named.get("slot", "0"))
+        most = int(named.get("count", "0"))
         kind = named.get("type", "")
-        if name == "drop":
-            count = stage.drop(to, kind, sender, slot)
-            return [] if stage.lines is None else [f"{count} lost"]
-        if stage.deliver(to, kind, sender, slot, "keep" in plain) == 0:
+        if name != "deliver":
+            count = (stage.drop if name == "drop" else stage.hold)(to, kind, sender, slot, most)
+            return [] if stage.lines is None else [f"{count} {'lost' if name == 'drop' else 'held'}"]
+        if stage.deliver(to, kind, sender, slot, "keep" in plain, most) == 0:
             raise ValueError("nothing in flight fits")
         return []
 

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from multipaxos.core.ballot import ReplicaId, Slot
 from multipaxos.core.effects import Effects
-from multipaxos.core.inputs import Input, PeerDown, PeerUp, Read
+from multipaxos.core.inputs import Input, PeerDown, PeerUp, Read, Wall
 from multipaxos.core.membership import Configuration, Member
 from multipaxos.sim.checkers import Expected, Follower, Oracle, Violation
+from multipaxos.sim.directory import IDLE_NS, REFUSALS, Directory, Refusal
 from multipaxos.sim.network import MILLISECOND_NS, Network
 from multipaxos.sim.process import Clock, Payload, Process, Service
 from multipaxos.sim.recording import Recording
 from multipaxos.sim.swarm import SECOND_NS, Profile
+from multipaxos.storage.faults import JournalDamaged, JournalFailed, JournalFull
 from multipaxos.trace import Json, plain
+from multipaxos.wire.handshake import PROTOCOL_VERSION, Hello, admit
 
 if TYPE_CHECKING:
     from multipaxos.sim.faults import Nemesis
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 BEGINNING_NS = 10 * SECOND_NS
 LIVENESS_NS = 12 * SECOND_NS
 """After heal: ten election timeouts for everything open to end (I16)."""
+
+FULL_RETRY_NS = SECOND_NS
+"""So often a flush that found the disk full is tried again (``host/journal_thread.py``), and a start."""
 
 ANY_LIFE = -1
 """Of a message that reaches its receiver even after a restart."""
@@ -118,6 +124,7 @@ class World:
         self.recording = recording
         self.random = Random(profile.seed)
         self.now = BEGINNING_NS
+        self.safe_until = BEGINNING_NS + profile.safety_ns  # faults strike until then
         ids = tuple(range(1, profile.replicas + 1))
         self.ids = ids
         members = tuple(Member(i, f"replica{i}:2888", f"replica{i}:2181", 0, True) for i in ids)
@@ -130,25 +137,30 @@ class World:
         self._make_nemesis = make_nemesis
         self.applied_max: Slot = 0
         self.slow: dict[ReplicaId, int] = {}  # disks that are slow, and how many times
-        self.failing: list[ReplicaId] = []  # disks whose next sync fails
         self.kept_down: list[ReplicaId] = []  # not to be started while a mere majority shows that it gets on
-        self._stalled: dict[ReplicaId, tuple[int, int]] = {}  # syncs that stand still: (life, position)
-        self._late: dict[ReplicaId, tuple[int, int]] = {}  # syncs that returned while the process was paused
+        self.refused: dict[ReplicaId, str] = {}  # stopped for good, each with its reason
+        self.sluggish: dict[ReplicaId, int] = {}  # replicas whose turns come late, and by how much
+        self.interrupted: list[ReplicaId] = []  # to be paused inside their next step
+        self.emptied: list[ReplicaId] = []  # registered with a directory that is gone
+        self._refusals: dict[ReplicaId, list[ReplicaId]] = {}  # of an emptied one: who refused it
+        self._starting: list[ReplicaId] = []  # recovering: what they read is not vouched for yet
+        self._stalled: list[ReplicaId] = []  # disks of which no call returns
+        self._held: dict[ReplicaId, Callable[[], None]] = {}  # what goes on when the disk does, or the process
+        self._quiet_due: list[ReplicaId] = []  # whose journal will look whether it is quiet
+        self._flushed_at: dict[ReplicaId, int] = {}
         self._reads: dict[int, ReadCheck] = {}
         self._reads_asked = 0
         self._rival_reads = 0
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._events = 0
         self.replicas: dict[ReplicaId, Process] = {}
+        self.directories: dict[ReplicaId, Directory] = {}
         for replica in ids:
+            mark = self.random.getrandbits(63)
+            directory = Directory(replica, mark, profile.segment_bytes)
+            self.directories[replica] = directory
             process = Process(
-                replica,
-                self.listed,
-                self.random.getrandbits(63),
-                profile.settings,
-                self.oracle,
-                self,
-                recording is not None,
+                replica, self.listed, mark, profile.settings, self.oracle, self, recording is not None, directory
             )
             process.clock = self._new_clock()
             self.replicas[replica] = process
@@ -212,7 +224,8 @@ class World:
         for _ in range(self.profile.reads):
             self.after(self.random.randrange(self.profile.safety_ns), self._ask_read)
         self._run_until(self._never, self.now + self.profile.safety_ns)
-        if self.profile.is_core_first:
+        if self.profile.is_core_first and self.oracle.prefix:
+            # A cluster that is not born yet waits for every first voter (rule-R40): nothing is asked of a majority.
             core = nemesis.heal_core()
             self.note(f"healed core {core}")
             self.workload.probe(core)
@@ -230,6 +243,8 @@ class World:
             raise Violation(
                 "I16", f"not ended {LIVENESS_NS // SECOND_NS} s after all was healed: {self._what_is_open()}"
             )
+        for replica in sorted(self.refused):
+            del self.replicas[replica]  # those that take part are held to what the run must end with
         self.workload.end()
 
     def _is_core_alive(self, core: list[ReplicaId]) -> bool:
@@ -241,6 +256,8 @@ class World:
 
     def _what_is_open(self) -> str:
         for process in self.replicas.values():
+            if process.id in self.refused:
+                continue
             core = process.core
             if core is None or not process.is_ready:
                 return f"replica {process.id} is down"
@@ -260,33 +277,75 @@ class World:
     # Processes
 
     def start(self, replica: ReplicaId) -> None:
-        """Start a process, unless it runs."""
+        """Start a process, unless it runs or must not. It recovers, copies and syncs before it speaks (rule-R37)."""
         process = self.replicas[replica]
-        if process.is_up or replica in self.kept_down:
+        if process.is_up or replica in self._starting or replica in self.kept_down or replica in self.refused:
             return
         self.note(f"start {replica}")
         if process.disk.appended:
             self.count("restart")
-        chunk = self.random.choice((1, 7, 1000))
-        process.start(self.now, self.random.getrandbits(63), chunk)
+        self._starting.append(replica)
+        self.after(self._sync_ns(replica), self._recovered, process, process.life)
+
+    def _recovered(self, process: Process, life: int) -> None:
+        """A start has read the journal, and its copy is synced."""
+        if process.life != life or self._is_held(process, lambda: self._recovered(process, life)):
+            return
+        replica = process.id
+        self._starting.remove(replica)
+        directory = self.directories[replica]
+        try:
+            process.recover(self.now, self.random.getrandbits(63), self.random.choice((1, 7, 1000)))
+        except REFUSALS as refusal:
+            self._refuse(process, directory, refusal)
+            return
+        self._flushed_at[replica] = self.now
+        process.synced(directory.appended)
+        process.begin(self.now, self.random.getrandbits(32))
+        self.note(f"up {replica}")
+        for other in self.ids:
+            if other != replica and self.network.is_open(replica, other):
+                self.connect(replica, other)
+        self.workload.up(process)
+
+    def _refuse(self, process: Process, directory: Directory, refusal: Refusal) -> None:
+        """A start ends by name. That is right after damage, and while the disk is full; never otherwise."""
+        if directory.has_failed:
+            self._failed(process)
+            return
+        if directory.blocks.space is not None and not isinstance(refusal, JournalDamaged):
+            self.count("start on a full disk")
+            directory.crash_process(self.random)
+            self.after(FULL_RETRY_NS, self.start, process.id)
+            return
+        if not directory.damage:
+            raise Violation("rule-R34", f"replica {process.id} refuses to start, though nothing was damaged: {refusal}")
+        self.note(f"refused {process.id}")
+        self.count("stopped with a reason")
+        self.refused[process.id] = str(refusal)
 
     def crash(self, replica: ReplicaId, is_power_lost: bool) -> None:
         """End a process, or its machine."""
         process = self.replicas[replica]
-        if not process.is_up and not is_power_lost:
+        is_starting = replica in self._starting
+        if not process.is_up and not is_starting and not is_power_lost:
             return
-        disk = process.disk
-        if disk.durable < disk.appended:
+        directory = self.directories[replica]
+        if directory.durable < directory.appended:
             self.oracle.count("a crash between a write and its sync")
         was_ready = process.is_ready
         process.stop()
-        self._stalled.pop(replica, None)
-        self._late.pop(replica, None)
+        self._held.pop(replica, None)
+        if is_starting:
+            self._starting.remove(replica)
+            self.count("crash in a start")
         if is_power_lost:
-            disk.crash_machine(self.random)
+            if directory.crash_machine(self.random, is_starting):
+                self.count("torn write")
+                self.note(f"torn write at {replica}")
             process.clock = self._new_clock()
         else:
-            disk.crash_process(self.random)
+            directory.crash_process(self.random, is_starting)
         self.workload.down(process)
         if 2 * sum(1 for other in self.replicas.values() if other.is_up) <= len(self.ids):
             self.oracle.count("a quorum is down")
@@ -309,9 +368,14 @@ class World:
                 self.after(self.random.randrange(1, 30 * MILLISECOND_NS), self._peer_up, process, process.life, other)
 
     def _peer_up(self, process: Process, life: int, peer: ReplicaId) -> None:
-        if process.life == life and process.is_ready and self.replicas[peer].is_ready:
-            process.give(PeerUp(peer))
-            self.wake(process, self.now)
+        other = self.replicas[peer]
+        if process.life != life or not process.is_ready or not other.is_ready:
+            return
+        if process.id in self.emptied or peer in self.emptied:
+            self._shake_hands(process, other)
+            return
+        process.give(PeerUp(peer))
+        self.wake(process, self.now)
 
     def pause(self, replica: ReplicaId) -> None:
         """SIGSTOP."""
@@ -323,24 +387,36 @@ class World:
         if not process.is_paused:
             return
         process.is_paused = False
-        late = self._late.pop(replica, None)
-        if late is not None:
-            self.at(self.now, self._sync_returned, process, *late)
+        self._go_on(replica)
+        if process.is_inside_step:
+            process.go_on(self.now)
+            self._turned(process)
         if process.is_ready:
             process.due = 0
             self.wake(process, self.now)
 
     def stall(self, replica: ReplicaId) -> None:
-        """The disk stands still: no sync returns."""
-        self.replicas[replica].disk.is_stalled = True
+        """The disk stands still: no call of it returns."""
+        if replica not in self._stalled:
+            self._stalled.append(replica)
 
     def unstall(self, replica: ReplicaId) -> None:
         """The disk moves again."""
-        process = self.replicas[replica]
-        process.disk.is_stalled = False
-        stalled = self._stalled.pop(replica, None)
-        if stalled is not None:
-            self.at(self.now, self._sync_returned, process, *stalled)
+        if replica in self._stalled:
+            self._stalled.remove(replica)
+            self._go_on(replica)
+
+    def _is_held(self, process: Process, action: Callable[[], None]) -> bool:
+        """Whether what the journal's thread was about to do must wait, for the disk or for the process."""
+        if process.id not in self._stalled and not process.is_paused:
+            return False
+        self._held[process.id] = action
+        return True
+
+    def _go_on(self, replica: ReplicaId) -> None:
+        held = self._held.pop(replica, None)
+        if held is not None:
+            self.at(self.now, held)
 
     def leader(self) -> ReplicaId:
         """The replica that leads at the highest ballot, 0 for none."""
@@ -379,6 +455,9 @@ class World:
         target = self.replicas.get(to)
         if target is None:
             return
+        if self.emptied and (process.id in self.emptied or to in self.emptied):
+            self._shake_hands(process, target)
+            return
         link = self.network.link(process.id, to)
         life = target.life
         if self.profile.outliving and link.random.random() < self.profile.outliving:
@@ -389,6 +468,52 @@ class World:
         for time in self.network.arrivals(process.id, to, self.now):
             self.at(time, self._arrive, target, life, payload)
 
+    def _shake_hands(self, process: Process, target: Process) -> None:
+        """Between an emptied directory and a peer nothing passes but the peer's refusal (``wire/handshake.py``). When a
+        quorum refuses it, it ends with their reason, as in ``host/driver.py``."""
+        stranger, peer = (process, target) if process.id in self.emptied else (target, process)
+        core, peers = stranger.core, self._refusals.setdefault(stranger.id, [])
+        if stranger.id in self.refused:
+            return
+        if core is None or not stranger.is_ready or peer.core is None or not peer.is_ready or peer.id in self.emptied:
+            return
+        if not self.network.is_open(stranger.id, peer.id) or not self.network.is_open(peer.id, stranger.id):
+            return
+        if not peer.core.membership.is_born:
+            return  # it does not know the marks yet: that these two could talk is left to scenarios (``wiped-at-birth``)
+        member = peer.core.membership.newest().member(stranger.id)
+        reason = admit(_hello(peer), _hello(stranger), None if member is None else member.mark)
+        if not reason:
+            raise Violation(
+                "rule-R40", f"replica {peer.id} talks to replica {stranger.id}, whose directory was emptied"
+            )
+        if peer.id not in peers:
+            peers.append(peer.id)
+        if core.membership.newest().quorum.is_accept_quorum(peers):
+            self.note(f"refused {stranger.id}")
+            self.count("stopped with a reason")
+            self.refused[stranger.id] = reason
+            self.at(self.now, self.crash, stranger.id, False)
+
+    def empty(self, replica: ReplicaId) -> None:
+        """A machine comes back with an empty directory under its registered id (rule-R40, bug-C14)."""
+        self.crash(replica, True)
+        process = self.replicas[replica]
+        process.mark = self.random.getrandbits(63)
+        directory = Directory(replica, process.mark, self.profile.segment_bytes)
+        self.directories[replica] = process.disk = directory
+        self.emptied.append(replica)
+        process.oracle = Oracle(self.listed)  # it knows nothing, and nothing it says may count
+
+    def jump(self, replica: ReplicaId, boot_ns: int, wall_ms: int) -> None:
+        """The clocks of a machine jump."""
+        process = self.replicas[replica]
+        process.clock.offset += boot_ns
+        process.clock.wall_offset_ms += wall_ms
+        if process.is_ready:
+            process.give(Wall(process.clock.wall_offset_ms))
+            self.wake(process, self.now)
+
     def mend(self, sender: ReplicaId, to: ReplicaId) -> None:
         """End a cut or a clog; what was held arrives at once."""
         target = self.replicas[to]
@@ -398,7 +523,7 @@ class World:
     def _arrive(self, target: Process, life: int, payload: Payload) -> None:
         # A connection does not outlive the process it led to, but what waited in its sender's queue may come over the
         # next one. Nobody listens before the copy at start is synced.
-        if life not in (ANY_LIFE, target.life) or not target.is_ready:
+        if life not in (ANY_LIFE, target.life) or not target.is_ready or target.id in self.emptied:
             return
         target.arrive(payload)
         if not target.is_paused:
@@ -406,6 +531,8 @@ class World:
 
     def wake(self, process: Process, at: int) -> None:
         """Give ``process`` a turn at ``at``, unless one comes earlier."""
+        if self.sluggish:
+            at = max(at, self.now + self.sluggish.get(process.id, 0))
         if process.due == 0 or at < process.due:
             process.due = at
             self.at(at, self._turn, process, process.life, at)
@@ -415,7 +542,19 @@ class World:
             return
         process.due = 0
         self.steps += 1
+        if self.interrupted and process.id in self.interrupted:
+            # It has decided by what it knew, and stands still before, or while, that is carried out.
+            self.interrupted.remove(process.id)
+            process.step(self.now, self.random.getrandbits(32))
+            if self.random.random() < 0.5:
+                process.hand_out()
+            process.is_paused = True
+            self.count("pause inside a step")
+            return
         process.turn(self.now, self.random.getrandbits(32))
+        self._turned(process)
+
+    def _turned(self, process: Process) -> None:
         core = process.core
         if core is None:
             return
@@ -433,42 +572,72 @@ class World:
             raise Violation(str(error) or "check", f"replica {process.id} contradicts itself") from error
         self.leader()
 
+    # Disks
+
+    def _sync_ns(self, replica: ReplicaId) -> int:
+        profile = self.profile
+        length = self.random.randrange(profile.sync_min_ns, profile.sync_max_ns + 1)
+        return length * self.slow.get(replica, 1)
+
     def sync(self, process: Process) -> None:
         """Begin a sync of all that is appended."""
         process.is_syncing = True
-        profile = self.profile
-        position = process.disk.flush()
-        length = self.random.randrange(profile.sync_min_ns, profile.sync_max_ns + 1)
-        length *= self.slow.get(process.id, 1)
-        self.after(length, self._sync_returned, process, process.life, position)
+        self.after(self._sync_ns(process.id), self._sync_returned, process, process.life, process.disk.flush())
 
     def _sync_returned(self, process: Process, life: int, position: int) -> None:
-        if process.life != life:
+        if process.life != life or self._is_held(process, lambda: self._sync_returned(process, life, position)):
             return
-        if process.id in self.failing:
-            # Never retried: the replica stops (rule-R37). What it wrote may exist in the page cache only.
-            self.failing.remove(process.id)
-            self.count("failed sync")
-            self.note(f"failed sync {process.id}")
-            self.crash(process.id, False)
-            self.after(self.random.randrange(SECOND_NS), self.start, process.id)
-            return
-        if process.disk.is_stalled:
-            self._stalled[process.id] = (life, position)
-            return
-        if process.is_paused:
-            self._late[process.id] = (life, position)
-            return
-        process.synced(position)
-        if process.is_ready:
+        directory = self.directories[process.id]
+        try:
+            process.synced(position)
+            self._flushed_at[process.id] = self.now
             process.release()
+            directory.prepare()
+        except JournalFull:
+            # Nothing of it was written, and nothing is answered for (rule-R38).
+            self.count("flush on a full disk")
+            self.after(FULL_RETRY_NS, self._try_flush_again, process, life)
+        except JournalFailed:
+            self._failed(process)
+        else:
+            self._look_when_quiet(process)
+
+    def _try_flush_again(self, process: Process, life: int) -> None:
+        if process.life == life:
+            self._sync_returned(process, life, process.disk.flush())
+
+    def _failed(self, process: Process) -> None:
+        """Never retried: the replica stops (rule-R37). What it wrote may exist in the page cache only."""
+        self.count("failed sync")
+        self.note(f"failed sync {process.id}")
+        directory = self.directories[process.id]
+        if process.is_up:
+            self.crash(process.id, False)
+        else:
+            directory.crash_process(self.random)
+        self.after(self.random.randrange(SECOND_NS), self.start, process.id)
+
+    def _look_when_quiet(self, process: Process) -> None:
+        if process.id not in self._quiet_due:
+            self._quiet_due.append(process.id)
+            self.after(IDLE_NS, self._quiet, process)
+
+    def _quiet(self, process: Process) -> None:
+        """The journal's thread has nothing to flush, perhaps for long enough to see to its lone seal and next segment."""
+        replica = process.id
+        self._quiet_due.remove(replica)
+        if not process.is_ready or process.is_syncing or process.is_paused or replica in self._stalled:
             return
-        process.begin(self.now, self.random.getrandbits(32))
-        self.note(f"up {process.id}")
-        for other in self.ids:
-            if other != process.id and self.network.is_open(process.id, other):
-                self.connect(process.id, other)
-        self.workload.up(process)
+        again_ns = IDLE_NS - (self.now - self._flushed_at[replica])
+        if again_ns <= 0:
+            try:
+                again_ns = self.directories[replica].idle()
+            except JournalFailed:
+                self._failed(process)
+                return
+        if again_ns > 0:
+            self._quiet_due.append(replica)
+            self.after(again_ns, self._quiet, process)
 
     def reply(self, process: Process, connection: int, frames: list[bytes]) -> None:
         """A service answers a client."""
@@ -534,3 +703,11 @@ class World:
                 f"slot {check.floor} was applied somewhere before it was asked",
             )
         self.count("linearizable read")
+
+
+def _hello(process: Process) -> Hello:
+    """How a replica introduces itself (``host/process.py``)."""
+    core = process.core
+    assert core is not None
+    cluster = core.membership.newest().cluster
+    return Hello(PROTOCOL_VERSION, cluster, process.listed.digest(), process.id, process.mark, process.incarnation, 0)

@@ -1,0 +1,220 @@
+"""What the ledger says happened: it is executed again, command by command, on the model tree (``znode_model.py``).
+
+This decides which requests of unknown outcome took effect, as etcd's robustness tests do by reading the journals of all
+members, and gives every answer and every read something to be compared with. The commands' bytes are read with
+``coordination/commands.py``; what they mean is told here a second time: who owns a session, who may end it, what raises
+the zxid (rule-R9, rule-R14, rule-R24).
+"""
+
+from multipaxos.coordination.commands import (
+    ATTACH,
+    CLOSE,
+    EXPIRE,
+    HEADER_SIZE,
+    REQUEST,
+    Owner,
+    decode_attach,
+    decode_expire,
+    decode_header,
+    decode_ids,
+)
+from multipaxos.sim.finding import Finding
+from multipaxos.sim.observing import NAME, Observers, name_of
+from multipaxos.sim.recorded import LEDGER_OPCODES, Call, Chosen, History
+from multipaxos.sim.timeline import Timeline
+from multipaxos.sim.znode_model import Answer, Times, Znodes, differs
+from multipaxos.wire.zookeeper import OP_CLOSE_SESSION, OP_CREATE, OP_SET_ACL
+
+
+class Executed:
+    """One request as the ledger executes it."""
+
+    __slots__ = ("answer", "opcode", "record", "slot", "zxid")
+
+    def __init__(self, slot: int, opcode: int, record: bytes, zxid: int, answer: Answer) -> None:
+        self.slot = slot
+        self.opcode = opcode
+        self.record = record
+        self.zxid = zxid
+        self.answer = answer
+
+
+class Replay:
+    """The ledger, executed on the model."""
+
+    def __init__(self, history: History, observers: Observers, times: Times) -> None:
+        self.timeline = Timeline()
+        self.executed: dict[int, list[Executed]] = {}  # by session, in order
+        self.closed: dict[int, int] = {}  # session -> zxid of the close its client asked for
+        self._observers = observers
+        self._times = times
+        self._znodes = Znodes()
+        self._owners: dict[int, Owner] = {}
+        self._reign = -1
+        self._epoch = 0
+        self._zxid = 0
+        observers.at(0, self._znodes)
+        for chosen in history.ledger:
+            self._slot(chosen)
+        self.timeline.final = self._znodes
+        self.timeline.index()
+
+    def _slot(self, chosen: Chosen) -> None:
+        if chosen.began_epoch:
+            self._epoch = max(chosen.epoch, self._epoch + 1)
+            self._reign = chosen.reign
+            self._zxid = self._epoch << 32
+            self._observers.at(self._zxid, self._znodes)
+        if chosen.config is not None:
+            self._next_zxid(chosen.time_ms)
+            self._znodes.configured(chosen.config, self._zxid)
+            self._done()
+        for command in chosen.commands:
+            self._command(command, chosen)
+
+    def _next_zxid(self, time_ms: int) -> None:
+        self._zxid += 1
+        self._times.agrees(self._zxid, time_ms)
+
+    def _done(self) -> None:
+        """Something changed at the present zxid."""
+        self.timeline.changed(self._zxid, self._znodes.changes)
+        self._znodes.forget()
+        self._observers.at(self._zxid, self._znodes)
+
+    def _command(self, command: bytes, chosen: Chosen) -> None:
+        kind, session, owner = decode_header(command)
+        present = self._owners.get(session)
+        if kind == REQUEST:
+            if present is None or present == owner:
+                self._request(command, session, chosen)
+        elif kind == ATTACH:
+            _, replaces = decode_attach(command)
+            if session == 0:
+                self._next_zxid(chosen.time_ms)
+                self._owners[self._zxid] = owner
+                self._znodes.open(self._zxid)
+                self.timeline.opened[self._zxid] = self._zxid
+                self._done()
+            elif present is not None and present == replaces:
+                self._owners[session] = owner
+        elif kind == CLOSE:
+            if present is not None and present == owner:
+                self._end(session, chosen)
+                self.closed[session] = self._zxid
+        elif kind == EXPIRE and present == owner and decode_expire(command) == self._reign:
+            self._end(session, chosen)
+
+    def _end(self, session: int, chosen: Chosen) -> None:
+        self._next_zxid(chosen.time_ms)
+        del self._owners[session]
+        self._znodes.end(session, self._zxid)
+        self.timeline.ended[session] = self._zxid
+        self._done()
+
+    def _request(self, command: bytes, session: int, chosen: Chosen) -> None:
+        if session == 0:
+            return  # the first command of each start; it asks for nothing
+        _, at = decode_ids(command, HEADER_SIZE)
+        opcode = int.from_bytes(command[at : at + 4], "big", signed=True)
+        record = command[at + 4 :]
+        answer = self._znodes.execute(session, opcode, record, self._zxid + 1)
+        if self._znodes.changes or (opcode == OP_SET_ACL and answer.err == 0):
+            self._next_zxid(chosen.time_ms)
+            self._done()
+        made = Executed(chosen.slot, opcode, record, self._zxid, answer)
+        self.executed.setdefault(session, []).append(made)
+
+
+def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
+    """What clients were told against what the ledger executed, session by session."""
+    findings: list[Finding] = []
+    calls: dict[int, list[Call]] = {}
+    for call in history.calls:
+        if call.opcode in LEDGER_OPCODES:
+            calls.setdefault(call.session, []).append(call)
+    for session, mine in calls.items():
+        mine.sort(key=lambda call: call.index)
+        requests = [call for call in mine if call.opcode != OP_CLOSE_SESSION]
+        findings += _compare_session(session, requests, replay, times)
+        closed = replay.closed.get(session)
+        for call in mine:
+            if call.opcode == OP_CLOSE_SESSION and call.is_answered and call.err == 0 and call.zxid != closed:
+                findings.append(Finding(NAME, "I8", f"the close of {name_of(call)} stands in no chosen slot"))
+    return findings
+
+
+def _compare_session(session: int, calls: list[Call], replay: Replay, times: Times) -> list[Finding]:
+    executed = replay.executed.get(session, [])
+    matched = _match(calls, executed, times)
+    if matched is None:
+        return [_accuse(session, calls, executed, times)]
+    for call, made in matched:
+        if not call.is_answered and made is not None:
+            replay.timeline.executed[session, call.index] = made.zxid
+    return []
+
+
+Pair = tuple[Call, Executed | None]
+
+
+def _match(calls: list[Call], executed: list[Executed], times: Times) -> list[Pair] | None:
+    """Which executed request is which call. Both are in the session's order; what was answered must have been executed,
+    with that answer; what was not may have been. None where that cannot be."""
+    pairs: list[Pair] = []
+    doubts: list[tuple[int, int]] = []  # (pairs made, executed used): a call of unknown outcome that may have been it
+    at = 0
+    while True:
+        if len(pairs) == len(calls):
+            if at == len(executed):
+                return pairs
+        else:
+            call = calls[len(pairs)]
+            made = executed[at] if at < len(executed) else None
+            is_same = made is not None and (made.opcode, made.record) == (call.opcode, call.record)
+            if not call.is_answered:
+                if is_same:
+                    doubts.append((len(pairs), at))
+                    at += 1
+                pairs.append((call, made if is_same else None))
+                continue
+            if made is not None and is_same and not _reply_differs(call, made, times):
+                pairs.append((call, made))
+                at += 1
+                continue
+        if not doubts:
+            return None
+        count, at = doubts.pop()
+        del pairs[count:]
+        pairs.append((calls[count], None))
+
+
+def _reply_differs(call: Call, made: Executed, times: Times) -> str:
+    if call.zxid != made.zxid:
+        return f"zxid {call.zxid:#x} instead of {made.zxid:#x}"
+    return differs(made.answer, call.err, call.body, times)
+
+
+def _accuse(session: int, calls: list[Call], executed: list[Executed], times: Times) -> Finding:
+    """The first thing that is wrong with a session, in the words of its invariant."""
+    left = list(executed)
+    for call in calls:
+        same = [made for made in left if (made.opcode, made.record) == (call.opcode, call.record)]
+        if not call.is_answered:
+            if same and same[0] is left[0]:
+                left.pop(0)
+            continue
+        if not same:
+            return Finding(NAME, "I8", f"{name_of(call)} was answered and stands in no chosen slot")
+        if same[0] is not left[0]:
+            return Finding(
+                NAME, "I12", f"{name_of(call)} is executed in slot {same[0].slot}, before an earlier one of its session"
+            )
+        why = _reply_differs(call, left.pop(0), times)
+        if why:
+            invariant = "I14" if call.opcode == OP_CREATE and why.startswith("path") else "I11"
+            return Finding(NAME, invariant, f"the ledger gives {name_of(call)} another answer: {why}")
+    text = (
+        f"a request of session {session:#x} is executed in slot {left[0].slot if left else 0}, twice or out of nothing"
+    )
+    return Finding(NAME, "I11", text)
