@@ -3,7 +3,7 @@
 ``ProcessCluster`` makes the folder, reserves free ports and writes each replica's settings through the same
 ``ClusterFolder`` the command uses, and starts each replica with the command's own line (``python -m
 multipaxos.host.process --child``). Unlike the command it restarts nobody and can kill, stop, continue and start each
-replica, with the disk shim of ``power_loss.py`` in front of its disk where asked. Whatever happens to a test, ``close``
+replica, with the shim of ``multipaxos.torture.shim`` in front of its disk where asked. Whatever happens to a test, ``close``
 leaves no process behind; should it not be called, the replicas end with their standard input.
 
 Waiting is always for a condition and always has a deadline (``wait_until``): nothing here sleeps and hopes.
@@ -22,9 +22,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
-from power_loss import DiskShim
-
 from multipaxos.host.folder import ClusterFolder, Place
+from multipaxos.torture.shim import DiskShim
 
 T = TypeVar("T")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from cluster_harness import IS_LONG, ProcessCluster
-from power_loss import build_shim, compiler
 from raw_client import close_all
+
+from multipaxos.torture.shim import build_shim, compiler
 
 _running: list[ProcessCluster] = []
 

@@ -18,12 +18,12 @@ from cluster_harness import (
     wait_until,
 )
 from peer_puppet import PeerPuppet
-from power_loss import DiskShim
 from raw_client import ConnectionClosed, RawClient
 
 from multipaxos.core.ballot import ballot_of
 from multipaxos.core.decree import NOOP
 from multipaxos.core.messages import Accept, Accepted, Heartbeat, Prepare, Probe, Promise
+from multipaxos.torture.shim import DiskShim
 from multipaxos.wire import zookeeper as zk
 
 pytestmark = pytest.mark.processes

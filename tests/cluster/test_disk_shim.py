@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cluster_harness import wait_until
-from power_loss import DiskShim
+
+from multipaxos.torture.shim import DiskShim
 
 pytestmark = pytest.mark.processes
 
@@ -202,3 +203,93 @@ def test_files_elsewhere_are_none_of_its_business(shim: DiskShim, tmp_path: Path
     assert shim.counters.begun == 0
     assert shim.drop_unsynced() == 0
     assert elsewhere.read_bytes() == b"x"
+
+
+def test_a_write_fails_once(shim: DiskShim) -> None:
+    shim.fail_write_once()
+    code = _run(
+        shim,
+        """
+import errno
+one = make("one")
+try:
+    os.pwrite(one, b"never", 0)
+    sys.exit(1)
+except OSError as error:
+    assert error.errno == errno.EIO
+assert os.fstat(one).st_size == 0
+assert os.pwrite(one, b"later", 0) == 5
+""",
+    )
+    assert code == 0
+    assert shim.counters.failed_writes == 1
+
+
+def test_a_full_disk_refuses_growth_and_nothing_else(shim: DiskShim) -> None:
+    shim.limit(10_000)
+    code = _run(
+        shim,
+        """
+import errno
+one = make("one")
+assert os.pwrite(one, b"a" * 8000, 0) == 8000
+assert os.pwrite(one, b"b" * 8000, 0) == 8000      # in place: costs nothing
+try:
+    os.pwrite(one, b"c" * 8000, 4000)
+    sys.exit(1)
+except OSError as error:
+    assert error.errno == errno.ENOSPC
+assert os.fstat(one).st_size == 8000
+assert os.pwrite(one, b"c" * 2000, 8000) == 2000
+os.unlink("one", dir_fd=folder)
+assert os.pwrite(make("two"), b"d" * 10_000, 0) == 10_000      # what was removed gave its space back
+""",
+    )
+    assert code == 0
+    assert shim.counters.refused == 1
+    shim.heal()
+    assert _run(shim, "two = os.open('two', os.O_RDWR, dir_fd=folder); os.pwrite(two, b'd' * 99999, 0)") == 0
+
+
+def test_the_wall_clock_jumps_and_the_others_do_not(shim: DiskShim) -> None:
+    shim.shift_clock(-3_600_000_000_000)
+    code = _run(
+        shim,
+        """
+import time
+before = time.clock_gettime(time.CLOCK_BOOTTIME)
+assert os.stat(root).st_mtime - time.time() > 3000        # the kernel's clock is not moved
+assert abs(time.clock_gettime(time.CLOCK_BOOTTIME) - before) < 100
+""",
+    )
+    assert code == 0
+    assert shim.counters.clock_reads > 0
+    assert shim.counters.clock_difference_ns == -3_600_000_000_000
+
+
+def test_the_wall_clock_goes_too_fast(shim: DiskShim) -> None:
+    shim.shift_clock(0, 1_000_000)
+    code = _run(
+        shim,
+        """
+import time
+begun, wall = time.monotonic(), time.time()
+while time.monotonic() - begun < 0.2:
+    pass
+elapsed = time.time() - wall
+sys.exit(0 if elapsed > 0.39 else 1)
+""",
+    )
+    assert code == 0
+
+
+def test_a_start_forgets_what_is_durable_and_nothing_else(shim: DiskShim) -> None:
+    _killed(
+        shim, "one = make('one'); os.fsync(folder); os.write(one, b'x' * 50000); os.fsync(one); os.write(one, b'y')"
+    )
+    undo = shim.root.parent / "state" / "undo"
+    before = undo.stat().st_size
+    shim.mend()
+    assert 0 < undo.stat().st_size < before
+    assert shim.drop_unsynced() == 1
+    assert (shim.root / "one").read_bytes() == b"x" * 50000

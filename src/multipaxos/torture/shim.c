@@ -1,18 +1,20 @@
 /*
- * A disk between a process and its disk, by LD_PRELOAD: counts syncs, makes them hang, fail or dawdle, and notes how to
- * take back every change that was not synced, so that a test can do after a SIGKILL what a power loss would have done.
+ * A disk between a process and its disk, and a clock before its clock, by LD_PRELOAD: counts syncs, makes them hang,
+ * fail or dawdle, refuses space, shifts the wall clock, and notes how to take back every change that was not synced, so
+ * that after a SIGKILL the directory can be made what a power loss would have left.
  *
  * SHIM_ROOT is the directory it watches (absolute, symbolic links resolved); SHIM_STATE, outside of it and on the same
- * file system, holds what it says and hears: see power_loss.py, which is the other end of all this.
+ * file system, holds what it says and hears: see shim.py, which is the other end of all this.
  *
- *   control   64 bytes, mapped:  u32 mode  u32 delay_ms  u64 begun  u64 done  u64 writes  u64 hanging  u64 failed
+ *   control   struct control below, mapped by both ends
  *   undo      records, appended before the change they speak of is made: how it was
  *   kept/N    hard links to files that were removed or replaced by a rename
  *
  * The promise it models is POSIX's and no more: bytes are durable once a sync of their file has returned, names once a
  * sync of their directory has returned. Changes made while a sync runs are not covered by it. After a failed sync the
  * kernel calls the pages clean though they may not be on the disk, so what was not durable then stays in doubt whatever
- * later syncs say (record FAILED).
+ * later syncs say (record FAILED). Space is counted by the length of files: what grows takes it, what is cut, removed or
+ * replaced gives it back.
  *
  * Not seen: mmap, fallocate, io_uring, directories made or removed, descriptors that were duplicated, child processes.
  * What is tested here uses none of them while it is watched.
@@ -30,11 +32,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { MODE_PASS = 0, MODE_HANG = 1, MODE_FAIL_ONCE = 2, MODE_DELAY = 3 };
+enum { MODE_PASS = 0, MODE_HANG = 1, MODE_FAIL_ONCE = 2, MODE_DELAY = 3, MODE_FAIL_WRITE = 4 };
 enum { WRITE = 1, TRUNCATE = 2, SYNC = 3, CREATE = 4, RENAME = 5, UNLINK = 6, FAILED = 7 };
 
 struct control {
@@ -44,7 +47,16 @@ struct control {
     uint64_t done;
     uint64_t writes;
     uint64_t hanging;
-    uint64_t failed;
+    uint64_t failed;             /* syncs answered with EIO */
+    uint64_t failed_writes;      /* writes answered with EIO */
+    uint64_t is_limited;         /* whether ``room`` counts */
+    uint64_t room;               /* bytes by which files may still grow */
+    uint64_t refused;            /* writes answered with ENOSPC */
+    int64_t clock_offset_ns;     /* added to the wall clock, and to it the rate since the anchor */
+    int64_t clock_rate_ppm;
+    int64_t clock_anchor_ns;
+    uint64_t clock_reads;        /* readings of the wall clock that were answered with another time */
+    int64_t clock_difference_ns; /* of the last of them */
 };
 
 struct record {
@@ -93,6 +105,7 @@ static int (*real_rename)(const char *, const char *);
 static int (*real_renameat)(int, const char *, int, const char *);
 static int (*real_unlink)(const char *);
 static int (*real_unlinkat)(int, const char *, int);
+static int (*real_clock_gettime)(clockid_t, struct timespec *);
 
 static void die(const char *what)
 {
@@ -360,22 +373,45 @@ int dup3(int fd, int onto, int flags)
     return real_dup3(fd, onto, flags);
 }
 
-/* Notes a write that is about to happen and leaves the mutex locked; returns 0 when it is none of ours. */
+/* Space comes back, where there is a limit. The mutex is held. */
+static void give_back(uint64_t bytes)
+{
+    if (__atomic_load_n(&control->is_limited, __ATOMIC_SEQ_CST))
+        control->room += bytes;
+}
+
+static int refuse(int code)
+{
+    pthread_mutex_unlock(&mutex);
+    errno = code;
+    return -1;
+}
+
+/* Notes a write that is about to happen and leaves the mutex locked; 0 when it is none of ours, -1 when it fails. */
 static int before_write(int fd, size_t length, off_t offset)
 {
     struct tracked *file = tracked(fd);
+    struct stat found;
     if (file == NULL)
         return 0;
     pthread_mutex_lock(&mutex);
-    if (offset < 0) { /* at the descriptor's own position */
-        struct stat found;
-        if (fcntl(fd, F_GETFL) & O_APPEND) {
-            if (fstat(fd, &found) != 0)
-                die("fstat");
-            offset = found.st_size;
-        } else {
-            offset = lseek(fd, 0, SEEK_CUR);
+    if (fstat(fd, &found) != 0)
+        die("fstat");
+    if (offset < 0) /* at the descriptor's own position */
+        offset = fcntl(fd, F_GETFL) & O_APPEND ? found.st_size : lseek(fd, 0, SEEK_CUR);
+    uint32_t fail = MODE_FAIL_WRITE;
+    if (__atomic_compare_exchange_n(&control->mode, &fail, MODE_PASS, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        __atomic_fetch_add(&control->failed_writes, 1, __ATOMIC_SEQ_CST);
+        return refuse(EIO);
+    }
+    uint64_t end = offset + length;
+    uint64_t growth = end > (uint64_t)found.st_size ? end - found.st_size : 0;
+    if (__atomic_load_n(&control->is_limited, __ATOMIC_SEQ_CST) && growth > 0) {
+        if (growth > control->room) {
+            __atomic_fetch_add(&control->refused, 1, __ATOMIC_SEQ_CST);
+            return refuse(ENOSPC);
         }
+        control->room -= growth;
     }
     note_data(WRITE, fd, file->inode, offset, length);
     __atomic_fetch_add(&control->writes, 1, __ATOMIC_SEQ_CST);
@@ -393,6 +429,8 @@ static size_t total(const struct iovec *parts, int count)
 #define GUARDED(length, offset, call)                                                                                  \
     resolve();                                                                                                         \
     int is_ours = before_write(fd, length, offset);                                                                    \
+    if (is_ours < 0)                                                                                                   \
+        return -1;                                                                                                     \
     ssize_t result = call;                                                                                             \
     int saved = errno;                                                                                                 \
     if (is_ours)                                                                                                       \
@@ -452,6 +490,8 @@ int ftruncate(int fd, off_t size)
         die("fstat");
     note_data(TRUNCATE, fd, file->inode, size, found.st_size > size ? found.st_size - size : 0);
     int result = real_ftruncate(fd, size);
+    if (result == 0 && found.st_size > size)
+        give_back(found.st_size - size);
     pthread_mutex_unlock(&mutex);
     return result;
 }
@@ -546,7 +586,11 @@ static int rename_it(int at, const char *old, int onto, const char *new)
         die("a rename from one directory to another is not modelled");
     }
     if (is_from && fstatat(at, old, &found, AT_SYMLINK_NOFOLLOW) == 0) {
-        uint64_t replaced = fstatat(onto, new, &found, AT_SYMLINK_NOFOLLOW) == 0 ? keep(onto, new) : 0;
+        uint64_t replaced = 0;
+        if (fstatat(onto, new, &found, AT_SYMLINK_NOFOLLOW) == 0) {
+            replaced = keep(onto, new);
+            give_back(found.st_size);
+        }
         note(RENAME, from, 0, 0, replaced, old_name, strlen(old_name), new_name, strlen(new_name));
     }
     int result = real_renameat(at, old, onto, new);
@@ -574,8 +618,10 @@ static int unlink_it(int at, const char *path, int flags)
         return real_unlinkat(at, path, flags);
     pthread_mutex_lock(&mutex);
     if (split(at, path, &directory, &name) && fstatat(at, path, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
-        S_ISREG(found.st_mode))
+        S_ISREG(found.st_mode)) {
         note(UNLINK, directory, 0, 0, keep(at, path), name, strlen(name), NULL, 0);
+        give_back(found.st_size);
+    }
     int result = real_unlinkat(at, path, flags);
     pthread_mutex_unlock(&mutex);
     return result;
@@ -589,4 +635,52 @@ int unlink(const char *path)
 int unlinkat(int at, const char *path, int flags)
 {
     return unlink_it(at, path, flags);
+}
+
+/* The wall clock. Clocks that only go forward are left alone: timers must not notice (rule-R15, rule-R22). */
+static int64_t shift_of(const struct timespec *now)
+{
+    if (control == NULL)
+        return 0;
+    int64_t offset = __atomic_load_n(&control->clock_offset_ns, __ATOMIC_SEQ_CST);
+    int64_t rate = __atomic_load_n(&control->clock_rate_ppm, __ATOMIC_SEQ_CST);
+    if (offset == 0 && rate == 0)
+        return 0;
+    int64_t since = (int64_t)now->tv_sec * 1000000000 + now->tv_nsec - control->clock_anchor_ns;
+    int64_t shift = offset + (rate == 0 ? 0 : since / 1000000 * rate);
+    __atomic_fetch_add(&control->clock_reads, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&control->clock_difference_ns, shift, __ATOMIC_SEQ_CST);
+    return shift;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    if (real_clock_gettime == NULL)
+        real_clock_gettime = symbol("clock_gettime");
+    int result = real_clock_gettime(clock, now);
+    if (result == 0 && clock == CLOCK_REALTIME) {
+        int64_t total_ns = (int64_t)now->tv_sec * 1000000000 + now->tv_nsec + shift_of(now);
+        now->tv_sec = total_ns / 1000000000;
+        now->tv_nsec = total_ns % 1000000000;
+    }
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    struct timespec precise;
+    (void)zone; /* obsolete, and always null */
+    int result = clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return result;
+}
+
+time_t time(time_t *into)
+{
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    if (into != NULL)
+        *into = precise.tv_sec;
+    return precise.tv_sec;
 }

@@ -1,11 +1,11 @@
-"""The test's end of the disk shim (``shim.c``): builds it, switches its faults at run time, reads its counters, and
-does to a directory whose process was killed what a power loss would have done.
+"""The outer end of the shim (``shim.c``): builds it, switches its faults at run time, reads its counters, and does to a
+directory whose process was killed what a power loss would have done.
 
 ``DiskShim.drop_unsynced`` is the strict reading of POSIX: every byte whose file, and every name whose directory, was not
 synced afterwards is as it was before. Changes that an earlier process of the same directory left unsynced are dropped
 too: a restart syncs nothing by itself (trap-T28).
 
-Knows nothing of multipaxos. Next: ``cluster_harness.py``.
+Needs a C compiler once a run, and says so by name where there is none. Knows nothing of replicas.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import mmap
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,20 @@ from typing import Final
 SOURCE: Final = Path(__file__).with_name("shim.c")
 MAGIC: Final = 0x4F444E55
 WRITE, TRUNCATE, SYNC, CREATE, RENAME, UNLINK, FAILED = range(1, 8)
-PASS, HANG, FAIL_ONCE, DELAY = range(4)
+PASS, HANG, FAIL_ONCE, DELAY, FAIL_WRITE = range(5)
 _RECORD: Final = Struct("<IIQQQQII")
-_CONTROL: Final = Struct("<IIQQQQQ")
+_CONTROL: Final = Struct("<IIQQQQQQQQQqqqQq")
 _CONTROL_BYTES: Final = 4096
+# Where the fields of struct control that this end writes stand.
+_IS_LIMITED: Final = 56
+_ROOM: Final = 64
+_CLOCK_OFFSET: Final = 80
+_CLOCK_RATE: Final = 88
+_CLOCK_ANCHOR: Final = 96
+
+
+class ShimError(Exception):
+    """The shim cannot be built. The text says why."""
 
 
 def compiler() -> str | None:
@@ -34,13 +45,15 @@ def compiler() -> str | None:
 
 
 def build_shim(folder: Path) -> Path:
-    """The shim as a library in ``folder``."""
-    library = folder / "disk-shim.so"
+    """The shim as a library in ``folder``. Raises ShimError."""
+    library = folder / "shim.so"
     found = compiler()
-    assert found is not None
+    if found is None:
+        raise ShimError("no C compiler (cc, gcc or clang)")
     command = [found, "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(library), str(SOURCE)]
     made = subprocess.run([*command, "-ldl", "-lpthread"], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, f"the disk shim does not build:\n{made.stderr}"
+    if made.returncode != 0:
+        raise ShimError(f"{found} cannot build it: {made.stderr.strip()}")
     return library
 
 
@@ -53,6 +66,10 @@ class Counters:
     writes: int
     hanging: int  # syncs that stand still now
     failed: int  # syncs the shim failed
+    failed_writes: int  # writes the shim failed
+    refused: int  # writes for which there was no space
+    clock_reads: int  # readings of the wall clock that were answered with another time
+    clock_difference_ns: int  # of the last of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +125,65 @@ class DiskShim:
         """Each sync takes so much longer."""
         self._switch(DELAY, milliseconds)
 
+    def fail_write_once(self) -> None:
+        """The next write fails with EIO."""
+        self._switch(FAIL_WRITE)
+
+    def limit(self, room_bytes: int) -> None:
+        """Files may grow by so much in all; then the disk is full."""
+        self._put(_ROOM, room_bytes)
+        self._put(_IS_LIMITED, 1)
+
+    def shift_clock(self, offset_ns: int, rate_ppm: int = 0) -> None:
+        """The wall clock is off by so much from now on, and goes so much faster."""
+        self._put(_CLOCK_ANCHOR, time.time_ns())
+        self._put(_CLOCK_RATE, rate_ppm)
+        self._put(_CLOCK_OFFSET, offset_ns)
+
     def heal(self) -> None:
-        """Syncs are what they were; those that stood still go on."""
+        """Syncs are what they were, those that stood still go on; there is space, and the clock is right."""
         self._switch(PASS)
+        self._put(_IS_LIMITED, 0)
+        self._put(_CLOCK_RATE, 0)
+        self._put(_CLOCK_OFFSET, 0)
+
+    def _put(self, at: int, value: int) -> None:
+        self._control[at : at + 8] = value.to_bytes(8, "little", signed=True)
 
     @property
     def counters(self) -> Counters:
         """The present counts."""
-        return Counters(*_CONTROL.unpack_from(self._control)[2:])
+        _, _, begun, done, writes, hanging, failed, failed_writes, _, _, refused, *clock = _CONTROL.unpack_from(
+            self._control
+        )
+        return Counters(begun, done, writes, hanging, failed, failed_writes, refused, clock[3], clock[4])
 
     # -- power loss ---------------------------------------------------------------------------------------------------
 
     def mend(self) -> None:
-        """Cut the record that a killed process was writing: the change it speaks of was not made."""
-        end = 0
-        for record in self._records():
-            end = record.at + _RECORD.size + len(record.first) + len(record.second)
-        os.truncate(self._undo, end)
+        """Before a start: cut the record that a killed process was writing (the change it speaks of was not made), and
+        forget what is durable by now, so that a long run does not read a long file."""
+        records = list(self._records())
+        settled = _settled(records)
+        if any(record.kind == FAILED for record in records):
+            # What is durable may be younger than what is in doubt: then both are needed to take back the one.
+            last = records[-1]
+            os.truncate(self._undo, last.at + _RECORD.size + len(last.first) + len(last.second))
+            return
+        data = self._undo.read_bytes()
+        open_ones = [record for record in records if record.kind != SYNC and record.at not in settled]
+        self._undo.write_bytes(
+            b"".join(
+                data[record.at : record.at + _RECORD.size + len(record.first) + len(record.second)]
+                for record in open_ones
+            )
+        )
+
+    def forget(self) -> None:
+        """The files are others now, and durable."""
+        shutil.rmtree(self._state / "kept")
+        (self._state / "kept").mkdir()
+        self._undo.write_bytes(b"")
 
     def _records(self) -> Iterator[_Record]:
         data = self._undo.read_bytes()
@@ -162,9 +221,7 @@ class DiskShim:
                     _put_back(path, record, kept_ranges.get(record.inode, []))
             else:
                 self._put_name_back(places, record)
-        shutil.rmtree(self._state / "kept")
-        (self._state / "kept").mkdir()
-        self._undo.write_bytes(b"")
+        self.forget()
         return dropped
 
     def _places(self) -> dict[int, Path]:
