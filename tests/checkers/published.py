@@ -76,7 +76,7 @@ class Register:
         return (given[2] if is_done else state,)
 
     def is_pure(self, operation: Operation) -> bool:
-        return operation.input[0] == "read" or operation.output is False
+        return operation.input[0] == "read" or (operation.is_answered and operation.output is False)
 
 
 def kv(name: str) -> list[tuple[str, Operation]]:

@@ -89,7 +89,7 @@ class Client:
             zxid = story.machine.zxid
             body = body if err == 0 else b""
         story.now += TICK_NS
-        story.recorder.returned(call, story.now, zxid, err, body)
+        story.recorder.returned(call, story.now - 1, zxid, err, body)  # before whatever is sent next
         return call
 
     def send(self, opcode: int, record: bytes, sent_ns: int = 0) -> Call:

@@ -39,8 +39,9 @@ class Interrupted(Exception):
 class JournalDisk(SimulatedDisk):
     """What ``SimulatedDisk`` keeps as objects, kept by a journal over blocks."""
 
-    def __init__(self, replica: ReplicaId, mark: int) -> None:
+    def __init__(self, replica: ReplicaId, mark: int, segment_bytes: int = SEGMENT_BYTES) -> None:
         super().__init__()
+        self.segment_bytes = segment_bytes
         self.replica = replica
         self.mark = mark
         self.blocks = BlockDisk()
@@ -51,7 +52,7 @@ class JournalDisk(SimulatedDisk):
     def start(self) -> tuple[int, list[Record]]:
         """A process starts: all that its journal tells. Raises JournalDamaged."""
         self.incarnation += 1
-        journal = Journal(self.blocks, self.mark, self.replica, self.incarnation, SEGMENT_BYTES)
+        journal = Journal(self.blocks, self.mark, self.replica, self.incarnation, self.segment_bytes)
         told = [record for group, record in journal.recovered() if group == 0]
         self._cut(0)
         for record in told:

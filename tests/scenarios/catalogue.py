@@ -466,6 +466,7 @@ RULES = (
         "No hand-over and no change of leader; and somebody else gets to lead.",
         (
             DISKS + "test_slow_everywhere",
+            DISKS + "test_slow_everywhere_for_the_shipped_journal",
             DISKS + "test_slow_everywhere_and_the_leader_dies",
             "tests/cluster/test_disk_faults.py::test_slow_disks_everywhere_do_not_send_leadership_round",
         ),

@@ -85,13 +85,14 @@ class TimedStage(Stage):
         self._numbers += 1
         heapq.heappush(self._events, (time, self._numbers, action))
 
-    def every(self, interval_ns: int, until: int, replica: ReplicaId, count: int = 1) -> None:
-        """Let clients of ``replica`` submit ``count`` commands at each interval."""
+    def every(self, interval_ns: int, until: int, replica: ReplicaId, count: int = 1, size: int = 0) -> None:
+        """Let clients of ``replica`` submit ``count`` commands of about ``size`` bytes at each interval."""
 
         def submit() -> None:
             process = self.replicas[replica]
             if process.is_ready:
-                commands = [f"{replica}.{self._numbers}.{index}".encode() for index in range(count)]
+                name = f"{replica}.{self._numbers}"
+                commands = [f"{name}.{index}".encode().ljust(size, b"_") for index in range(count)]
                 process.give(Submit(tuple(commands)))
                 self.wake(process, self.now)
             if self.now + interval_ns < until:

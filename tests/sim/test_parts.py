@@ -120,10 +120,9 @@ def test_a_process_may_stand_still_inside_a_step() -> None:
     for is_handed_out in (False, True):
         process.give(Submit((b"x%d" % is_handed_out,)))
         before = len(stage.flight)
-        process.step(stage.now + 1, 0)
+        effects = process.step(stage.now + 1, 0)
+        process.interrupt(effects, is_handed_out)
         assert process.is_inside_step
-        if is_handed_out:
-            process.hand_out()
         assert (len(stage.flight) > before) == is_handed_out
         process.arrive(Heartbeat(2, 0, 1, 0, True, 0))
         process.go_on(stage.now + 50 * MILLISECOND_NS)
@@ -132,7 +131,7 @@ def test_a_process_may_stand_still_inside_a_step() -> None:
         stage.settle()
     assert stage.executed(2) == ["x0", "x1"]
     process.give(Submit((b"lost",)))
-    process.step(stage.now + 1, 0)
+    process.interrupt(process.step(stage.now + 1, 0), False)
     stage.crash(1)
     assert not process.is_inside_step
     stage.elect(2)

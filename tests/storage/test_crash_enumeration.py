@@ -3,6 +3,7 @@
 All workloads of one operation, a sample of those of two, some long lives. The rest: ``python -m multipaxos.sim.crashes``.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -179,19 +180,19 @@ def test_sealed_records_that_are_gone_in_silence_are_a_violation() -> None:
     assert violation.value.invariant == "rule-R34"
 
 
-def test_an_error_that_is_swallowed_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = BlockFile.sync
+@pytest.mark.parametrize(("call", "identity"), [("sync", "I8"), ("truncate", "rule-R37")])
+def test_an_error_that_is_swallowed_is_a_violation(call: str, identity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether something is lost by it or not: behind a failed call nothing of the disk can be known."""
+    honest = getattr(BlockFile, call)
 
-    def forgiving(file: BlockFile) -> None:
-        try:
-            written(file)
-        except OSError:
-            return
+    def forgiving(file: BlockFile, *arguments: int) -> None:
+        with contextlib.suppress(OSError):
+            honest(file, *arguments)
 
-    monkeypatch.setattr(BlockFile, "sync", forgiving)
+    monkeypatch.setattr(BlockFile, call, forgiving)
     with pytest.raises(Violation) as violation:
-        Errors("l").run()
-    assert violation.value.invariant == "rule-R37"
+        Errors("l" if call == "sync" else "VVvvk", segment_bytes=16384).run()
+    assert violation.value.invariant == identity
 
 
 def test_a_violation_says_where_it_happened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,7 @@ import typer
 
 from multipaxos.cli.verify_torture import register
 
-COMMAND = [
-    sys.executable,
-    "-c",
-    "import typer\n"
-    "from multipaxos.cli.verify_torture import register\n"
-    "app = typer.Typer(pretty_exceptions_enable=False)\n"
-    "register(app)\n"
-    "app()\n",
-]
+COMMAND = [sys.executable, "-m", "multipaxos", "verify", "torture"]
 
 
 def application() -> typer.Typer:

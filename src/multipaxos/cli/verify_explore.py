@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from multipaxos.explore.anchors import Anchor, Death
+    from multipaxos.explore.anchors import Anchor, Death, Run
     from multipaxos.explore.search import Result, Violation
 
 FAILED = 1
@@ -126,10 +126,11 @@ def lines_of(result: "Result[Any]", jobs: int) -> list[str]:
         f"states     {result.unique:,} unique, {result.generated:,} generated, depth {result.depth}{beyond}; {ended}",
         f"time       {result.seconds:.2f} s, {result.states_per_s:,.0f} states/s, {jobs} job{'s' if jobs > 1 else ''}",
     ]
+    never = " (never: the model is too small for it)" if result.is_exhausted else " (not yet)"
     for name, count in result.sometimes.items():
-        lines.append(
-            f"sometimes  {name}: in {count:,} states{'' if count else ' (never: the model is too small for it)'}"
-        )
+        lines.append(f"sometimes  {name}: in {count:,} states{'' if count else never}")
+    for name, count in result.distinct.items():
+        lines.append(f"distinct   {name}: {count:,}")
     return lines
 
 
@@ -169,26 +170,34 @@ def value_of(result: "Result[Any]") -> dict[str, Any]:
         "stopped": result.stopped,
         "states_per_s": round(result.states_per_s),
         "sometimes": result.sometimes,
+        "distinct": result.distinct,
     }
 
 
 def anchors(
-    is_long: bool = typer.Option(False, "--long", help="Also the one that takes minutes."),
+    is_long: bool = typer.Option(False, "--long", help="Also those that take minutes."),
     is_json: bool = typer.Option(False, "--json", help="End with one JSON object on the last line."),
 ) -> None:
     """Search all published models and the mutants whose end was measured, and print both figures side by side."""
-    from multipaxos.explore.anchors import ANCHORS, DEATHS, DEATHS_WITH_THREE_BALLOTS, LONG_ANCHORS
+    from multipaxos.explore.anchors import (
+        ANCHORS,
+        DEATHS,
+        LONG_ANCHORS,
+        LONG_WITH_MORE_BALLOTS,
+        WITH_MORE_BALLOTS,
+    )
 
     typer.echo(
         "unique / generated / depth      published                     here                          one guard removed"
     )
     counts = [compare_counts(anchor) for anchor in ANCHORS + (LONG_ANCHORS if is_long else ())]
-    typer.echo("")
-    typer.echo("one rule wrong                  published                     here")
-    deaths = [compare_death(death) for death in DEATHS + DEATHS_WITH_THREE_BALLOTS]
+    typer.echo("\none rule wrong                  published                       here")
+    deaths = [compare_death(death) for death in DEATHS]
+    typer.echo("\none rule wrong, more ballots    known                           here")
+    runs = [compare_run(run) for run in WITH_MORE_BALLOTS + (LONG_WITH_MORE_BALLOTS if is_long else ())]
     if is_json:
-        typer.echo(json.dumps({"anchors": counts, "deaths": deaths}))
-    if not all(row["agrees"] for row in counts + deaths):
+        typer.echo(json.dumps({"anchors": counts, "deaths": deaths, "more_ballots": runs}))
+    if not all(row["agrees"] for row in counts + deaths + runs):
         raise typer.Exit(FAILED)
 
 
@@ -212,7 +221,7 @@ def compare_counts(anchor: "Anchor") -> dict[str, Any]:
         "name": anchor.name,
         "model": anchor.model,
         "sizes": sizes,
-        "published": [anchor.unique, anchor.generated, anchor.depth],
+        "published": [count or None for count in (anchor.unique, anchor.generated, anchor.depth)],
         "here": [ours.unique, ours.generated, ours.depth],
         "guard": anchor.guard,
         "without_guard": [other.unique, other.generated, other.depth],
@@ -231,7 +240,7 @@ def compare_death(death: "Death") -> dict[str, Any]:
     depth = ours.violations[0].depth if ours.violations else 0
     is_same = death.states in (0, ours.unique)
     typer.echo(
-        f"{death.mutant:13}{death.model:18} {ending(death.depth, death.states):29} {ending(depth, ours.unique):29} "
+        f"{death.mutant:13}{death.model:18} {ending(death.depth, death.states):31} {ending(depth, ours.unique):31} "
         f"{'' if is_same else death.why}"
     )
     return {
@@ -240,8 +249,29 @@ def compare_death(death: "Death") -> dict[str, Any]:
         "sizes": sizes,
         "published": [death.depth, death.states],
         "here": [depth, ours.unique],
+        "is_exact": is_same,
         "why": "" if is_same else death.why,
         "agrees": depth == death.depth and (is_same or bool(death.why)),
+    }
+
+
+def compare_run(run: "Run") -> dict[str, Any]:
+    """One row of the third table. A shortest way is not longer than a way that somebody knows."""
+    from multipaxos.explore.models import build
+    from multipaxos.explore.search import Bounds
+    from multipaxos.explore.search import explore as search
+
+    sizes = dict(run.sizes)
+    ours = search(build(run.model, run.mutant, sizes), Bounds(only=(run.only,), is_hasty=True))
+    depth = ours.violations[0].depth if ours.violations else 0
+    typer.echo(f"{run.mutant:13}{run.model:18} {f'a run of {run.steps} steps':31} {ending(depth, ours.unique)}")
+    return {
+        "mutant": run.mutant,
+        "model": run.model,
+        "sizes": sizes,
+        "known_steps": run.steps,
+        "here": [depth, ours.unique],
+        "agrees": depth == run.depth <= run.steps + 1,
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 class Bounds:
     """When to stop, apart from having seen everything. A zero means no such bound."""
 
+    # With several jobs: at so many states, or up to half a second later.
     states_max: int = 0
     seconds_max: float = 0.0
     depth_max: int = 0

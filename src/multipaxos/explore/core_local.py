@@ -22,7 +22,7 @@ from itertools import count
 from typing import Final
 from weakref import WeakValueDictionary
 
-from multipaxos.core.ballot import NO_BALLOT, ReplicaId, Slot
+from multipaxos.core.ballot import NO_BALLOT, Ballot, ReplicaId, Slot, owner_of
 from multipaxos.core.decree import NOOP, Decree
 from multipaxos.core.effects import Applied, Effects
 from multipaxos.core.election import FOLLOWER
@@ -129,8 +129,8 @@ class Local:
     """
 
     __slots__ = (
-        "answers", "digest", "fetches", "ignored", "index", "is_doomed", "journal", "learned", "learned_mask", "locals",
-        "marks", "moves", "origin", "own", "past_mask", "pending", "rated_mask", "replica", "standing", "survivor",
+        "acceptor", "answers", "digest", "fetches", "ignored", "index", "is_doomed", "journal", "learned", "learned_mask",
+        "locals", "marks", "moves", "origin", "own", "past_mask", "pending", "rated_mask", "replica", "standing", "survivor",
         "witness",
     )  # fmt: skip
 
@@ -154,9 +154,15 @@ class Local:
         self.pending = pending
         self.digest = mark
         self.marks = 0  # of the constants LEADS to BEYOND_BALLOTS
+        self.acceptor = digest((replica.id, replica.acceptor.fingerprint()))
         self.learned: dict[Slot, Decree] = {}
         self.learned_mask = 0  # bit n for slot n
-        self.standing = Standing(replica, None if journal is None else journal.twin)
+        self.standing = Standing(
+            replica,
+            None if journal is None else journal.twin,
+            locals_.last_own(replica.id),
+            locals_.scope.is_trusting_ballots,
+        )
         self.rated_mask = 0  # messages of which it is known whether they are past here
         self.past_mask = 0  # and those that are
         self.moves: dict[int, tuple[Move, ...]] = {}  # by the bit of the message that arrives
@@ -193,7 +199,7 @@ class Move:
 
     __slots__ = (
         "after", "applied", "claim", "cost", "event", "is_judged", "is_still", "judged", "label", "learned", "out",
-        "unjustified", "violation",
+        "unjustified", "violations",
     )  # fmt: skip
 
     def __init__(self, event: Event, local: Local, after: Local, verdict: Verdict, out: int, cost: int) -> None:
@@ -206,7 +212,7 @@ class Move:
         self.learned = tuple([(slot, decree) for slot, decree in after.learned.items() if slot not in known])
         self.applied: tuple[Applied, ...] = ()
         self.is_still = after.digest == local.digest  # the replica stands as before
-        self.violation = verdict.violation  # wrong whatever the rest of the world does
+        self.violations = verdict.violations  # wrong whatever the rest of the world does
         self.unjustified = verdict.unjustified
         self.claim = verdict.claim
         self.is_judged = bool(self.learned or self.unjustified or self.claim)  # by what is chosen
@@ -258,6 +264,10 @@ class Locals:
         """The journal of these records, of which recovery makes ``twin``."""
         made = Journal(records, twin)
         return self.journals.setdefault(made.digest, made) if self.scope.is_memoising else made
+
+    def last_own(self, replica: ReplicaId) -> Ballot:
+        """The highest ballot that this replica may begin."""
+        return max([ballot for ballot in self.allowed if owner_of(ballot) == replica], default=NO_BALLOT)
 
     def empty_journal(self, replica: ReplicaId) -> Journal:
         """Nothing is durable."""
@@ -346,7 +356,7 @@ class Locals:
             moves = self.outcomes(local, item, lambda replica: [replica.step((message,), NOW, 0)])
             if self.scope.is_memoising:
                 local.moves[item.bit] = moves
-            if all(move.is_still and not move.out and not move.violation and not move.is_judged for move in moves):
+            if all(move.is_still and not move.out and not move.violations and not move.is_judged for move in moves):
                 local.ignored |= item.bit
         return moves
 
@@ -412,6 +422,7 @@ class Locals:
         replica = local.replica.clone()
         try:
             effects = run(replica)
+            going_on(effects)
             if self.scope.is_judging_exceptions:
                 replica.check()
         except Exception as error:
@@ -457,7 +468,7 @@ class Locals:
         self.exceptions += 1
         if not self.scope.is_judging_exceptions:
             return ()
-        verdict = Verdict(local.witness, f"exception: {type(error).__name__}: {error}", (), 0)
+        verdict = Verdict(local.witness, (f"exception: {type(error).__name__}: {error}",), (), 0)
         return (Move(event, local, local, verdict, 0, 0),)
 
     def originated(self, local: Local, event: Event, moves: tuple[Move, ...]) -> tuple[Move, ...]:
@@ -474,6 +485,9 @@ class Locals:
             # Inquiries are lost, and whoever leads may campaign at any time: what was inquired makes no difference.
             leadership.inquired = NO_BALLOT
             leadership.inquired_until = 0
+            # Echoes are lost, so three heartbeats may have gone unanswered at any time; until then it refuses prepares,
+            # which is as if those had been lost.
+            leadership.is_quorum_connected = False
         if not self.scope.is_fetching_by_message:
             # What is missing may be asked of anybody, at any time: whose turn it is makes no difference.
             replica.catchup.asked_until = 0
@@ -500,6 +514,7 @@ class Locals:
         replica = self.make_replica(local.replica.id, local.replica.forwarding.incarnation + 1)
         try:
             effects = [replica.recover(journal.records), replica.begin(NOW, 0)]
+            going_on(effects)
             if self.scope.is_judging_exceptions:
                 replica.check()
         except Exception as error:
@@ -554,7 +569,7 @@ class Locals:
                 witness = witness._replace(votes=unlearned(witness.votes, local.replica))
             after = self.intern(local.index, local.replica, witness, journal, False, local.pending[length:])
             out = self.bits(released) | self.votes(local.replica.id, records)
-            moves.append(Move(SYNC, local, after, Verdict(witness, text, (), 0), out, 0))
+            moves.append(Move(SYNC, local, after, Verdict(witness, (text,) if text else (), (), 0), out, 0))
         return self.originated(local, SYNC, tuple(moves))
 
     # Bits
@@ -575,6 +590,13 @@ class Locals:
             if isinstance(record, AcceptedRecord) and self.scope.prefix < record.slot <= self.scope.last_slot:
                 found |= self.past.voted((replica, record.ballot, record.slot, record.decree)).bit
         return found
+
+
+def going_on(effects: list[Effects]) -> None:
+    """Raises RuntimeError where the core wants to stop: nothing here gives it a reason to."""
+    for one in effects:
+        if one.stop:
+            raise RuntimeError(f"the replica stops: {one.stop}")
 
 
 def taken(event: Event, was: Replica, now: Replica, effects: list[Effects]) -> Step:

@@ -69,7 +69,7 @@ class Chosen:
     number: int  # of what is chosen: equal where the same decrees are, whatever the votes
     news: int  # bit n for slot n, where it was not chosen before the world began
     kept: int  # the votes, without those that make no difference any more
-    violation: str
+    violations: tuple[str, ...]
 
 
 class Past:
@@ -146,18 +146,18 @@ class Past:
         """Once a decree is chosen in a slot, further votes for it there make no difference: a quorum stands for all."""
         slots: dict[Slot, Decree] = dict(enumerate(self.base, 1))
         voters: dict[tuple[Slot, Ballot], dict[Decree, set[ReplicaId]]] = {}
-        violation = ""
+        violations: list[str] = []
         cast = [item.vote for item in self.of(votes) if item.vote is not None]
         for replica, ballot, slot, decree in sorted(cast):
             voters.setdefault((slot, ballot), {}).setdefault(decree, set()).add(replica)
         for (slot, ballot), by_decree in sorted(voters.items()):
             if len(by_decree) > 1 and ballot != NO_BALLOT:
-                violation = f"I1: two decrees have votes in slot {slot} at {ballot_text(ballot)}"
+                violations.append(f"I1: two decrees have votes in slot {slot} at {ballot_text(ballot)}")
             for decree, whose in by_decree.items():
                 if 0 in whose or 2 * len(whose) > len(self.replicas):
                     known = slots.setdefault(slot, decree)
                     if known != decree:
-                        violation = f"I2: two decrees are chosen in slot {slot}, the second at {ballot_text(ballot)}"
+                        violations.append(f"I2: two decrees are chosen in slot {slot}, one at {ballot_text(ballot)}")
         kept = 0
         for replica, ballot, slot, decree in cast:
             if slots.get(slot) == decree and slot > len(self.base):
@@ -169,7 +169,9 @@ class Past:
             prefix += 1
         number = self._numbers.setdefault(tuple(sorted(slots.items())), len(self._numbers))
         news = sum([1 << slot for slot in slots if slot > len(self.base)])
-        return Chosen(slots, tuple([slots[slot] for slot in range(1, prefix + 1)]), number, news, kept, violation)
+        return Chosen(
+            slots, tuple([slots[slot] for slot in range(1, prefix + 1)]), number, news, kept, tuple(violations)
+        )
 
     # Judgement
 

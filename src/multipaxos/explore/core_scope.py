@@ -46,6 +46,9 @@ class Scope:
     is_forgetting_journals: bool = True
     # Reduction "sweep": a message that can do nothing any more is as good as lost.
     is_sweeping: bool = True
+    # Sweep answers at an older ballot, too, while a replica campaigns at a later one: smaller, where one campaigns twice, but
+    # blind to a core that counts them.
+    is_trusting_ballots: bool = False
     # Interning: a replica that stands as another once did takes the same steps. Off: each is run again, on a fresh clone.
     is_memoising: bool = True
     # An exception of the core is a violation. Off: it is counted, and the step not taken, as hunters of mutants want it.

@@ -28,10 +28,12 @@ from multipaxos.core.replica import Replica
 class Standing:
     """What a replica will never fall below: of itself while it runs, and of its recovery where it may crash."""
 
-    __slots__ = ("leader_ballot", "prefix", "promised", "replica")
+    __slots__ = ("is_trusting", "last_own", "leader_ballot", "prefix", "promised", "replica")
 
-    def __init__(self, replica: Replica, recovered: Replica | None) -> None:
+    def __init__(self, replica: Replica, recovered: Replica | None, last_own: Ballot, is_trusting: bool) -> None:
         self.replica = replica
+        self.is_trusting = is_trusting
+        self.last_own = last_own  # the highest ballot of its own that it may ever begin
         self.promised: Ballot = replica.promised
         self.prefix: Slot = replica.chosen_prefix
         self.leader_ballot: Ballot = replica.leader_ballot
@@ -50,9 +52,9 @@ class Standing:
                 and message.chosen_prefix <= self.prefix
             )
         if isinstance(message, Accepted):
-            return self._is_vote_past(message.ballot, message.slot, message.sender)
+            return self._is_vote_past(message.ballot, message.slot)
         if isinstance(message, Settled):
-            return self._is_vote_past(message.ballot, message.slot, 0)
+            return self._is_vote_past(message.ballot, message.slot)
         if isinstance(message, Promise):
             return self._is_promise_past(message)
         if isinstance(message, Prepare):
@@ -77,25 +79,24 @@ class Standing:
         return last is not None and (incarnation, start) == last[:2] and first + count - 1 <= last[2]
 
     def _is_ballot_past(self, ballot: Ballot) -> bool:
-        """This replica will never lead at ``ballot`` from now on: it campaigns at each of its ballots once (rule-R1)."""
+        """This replica does not campaign, nor lead, and never will again: all its ballots are used. While it does, answers at
+        an older ballot are ignored by a right core; unless asked to trust in that, they stay, for a wrong one to count."""
         campaign = self.replica.campaign
-        return ballot <= self.promised and (campaign is None or campaign.ballot != ballot)
+        if self.is_trusting:
+            return ballot <= self.promised and (campaign is None or campaign.ballot != ballot)
+        return ballot <= self.last_own <= self.promised and campaign is None
 
-    def _is_vote_past(self, ballot: Ballot, slot: Slot, voter: int) -> bool:
+    def _is_vote_past(self, ballot: Ballot, slot: Slot) -> bool:
         """A vote counts for an open proposal at the ballot that this replica leads; and it leads at each ballot once."""
         leadership = self.replica.leadership
         if leadership is None or leadership.ballot != ballot:
             return self._is_ballot_past(ballot)
-        proposal = leadership.open.get(slot)
-        if proposal is None:
-            return self.replica.ledger.is_learned(slot)
-        return voter in proposal.votes
+        return slot not in leadership.open and self.replica.ledger.is_learned(slot)
 
     def _is_promise_past(self, message: Promise) -> bool:
-        """A promise counts for the campaign at its ballot, once for each giver; and what it says of the chosen prefix is
-        heard at that ballot only."""
+        """A promise counts for the campaign at its ballot, until that leads; and what it says of the chosen prefix is heard
+        at that ballot only."""
         campaign = self.replica.campaign
         if campaign is None or campaign.ballot != message.ballot:
             return self._is_ballot_past(message.ballot)
-        is_counted = self.replica.leadership is not None or message.sender in campaign.promised
-        return is_counted and message.chosen_prefix <= self.replica.chosen_prefix
+        return self.replica.leadership is not None and message.chosen_prefix <= self.replica.chosen_prefix

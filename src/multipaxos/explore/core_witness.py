@@ -55,7 +55,7 @@ class Verdict(NamedTuple):
     """What is wrong with a step, as far as can be told here."""
 
     witness: Witness
-    violation: str
+    violations: tuple[str, ...]
     unjustified: tuple[tuple[Slot, Decree, str], ...]  # wrong, unless this very decree is chosen there
     claim: Slot  # a chosen prefix that it announced without holding it, else 0
 
@@ -107,7 +107,7 @@ def judge(step: Step, before: Witness, quorum: int, durable: int, is_gate_open: 
         basis if leadership is not None else None,
     )
     return Verdict(
-        after, next((note for note in notes if note), ""), unjustified, claim if claim > now.chosen_prefix else 0
+        after, tuple([note for note in notes if note]), unjustified, claim if claim > now.chosen_prefix else 0
     )
 
 
@@ -121,7 +121,7 @@ def judge_restart(now: Replica, before: Witness, records: tuple[Record, ...], ap
         )
     votes = unlearned(kept(Witness(), records).votes, now)
     witness = Witness(before.promised, votes, max(before.before, before.used))
-    return Verdict(witness, next((note for note in notes if note), ""), (), 0)
+    return Verdict(witness, tuple([note for note in notes if note]), (), 0)
 
 
 def judge_released(replica: ReplicaId, released: tuple[Message, ...], witness: Witness) -> str:

@@ -8,10 +8,10 @@ a step's records become durable, or the power fails before some or all of them a
 of a single replica's steps, and why these few kinds are enough, stand in ``core_local.py``.
 
 **What is left out**: heartbeats and echoes (so stickiness, confirmation rounds, hand-over), inquiries, reads, and turns that
-bring several messages at once; nacks, and answers to fetches that come late, unless ``Scope`` asks for them. All these
-messages are always lost, which a network may do: what remains is a part of what the shipped code can do, and no run is made
-up. Timers may run out at any time; but a leader or candidate that gives up does so only to campaign anew, and an accept or
-a prepare is not sent twice, since what was sent may arrive twice.
+bring several messages at once; news of connections; nacks, and answers to fetches that come late, unless ``Scope`` asks for
+them. All these messages are always lost, which a network may do: what remains is a part of what the shipped code can do,
+and no run is made up. Timers may run out at any time; but a leader or candidate that gives up does so only to campaign anew,
+and an accept or a prepare is not sent twice, since what was sent may arrive twice.
 
 **A state** is a local state of each replica, the set of all that was sent and may still matter, with the votes that are
 durable (``core_past.py``, ``core_sweep.py``), and the crashes that are left. Local states are interned and their steps kept,
@@ -56,7 +56,7 @@ from multipaxos.explore.core_past import Past, Vote, digest
 from multipaxos.explore.core_scope import BORN, Scope
 from multipaxos.explore.core_witness import Witness, basis_of, kept
 from multipaxos.explore.core_words import decree_text, replica_text
-from multipaxos.explore.model import Always, Model, Sometimes
+from multipaxos.explore.model import Always, Distinct, Model, Sometimes
 
 TWO_LEADERS: Final = "two leaders at once"
 ADOPTION: Final = "adoption from a lower ballot"
@@ -115,10 +115,11 @@ def _state(
 
 
 class CoreWorld(Model[CoreState]):
-    """The model of a scope."""
+    """The model of a scope. ``only`` names the invariants to judge by, () all."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, only: tuple[str, ...] = ()) -> None:
         self.scope = scope
+        self.only = only
         settings = Settings(page_bytes_max=scope.page_bytes) if scope.page_bytes else Settings()
         self.start = Start(scope, list_of(scope), settings)
         self.past = Past(scope.replicas, self.start.base)
@@ -135,11 +136,15 @@ class CoreWorld(Model[CoreState]):
             Sometimes(THIRD, has_marks(LEADS_THIRD)),
             Sometimes(UNKNOWN, self.has_chosen_unknown),
             Sometimes(CRASH, has_marks(CRASHES)),
-            Sometimes(BALLOTS_MET, has_marks(BEYOND_BALLOTS)),
+            Sometimes(BALLOTS_MET, self.has_met_ballots),
             Sometimes(SLOTS_MET, has_marks(BEYOND_SLOTS)),
             Sometimes(CRASHES_MET, lambda state: state.crashes == 0 < scope.crashes),
         )
-        self.always: Sequence[Always[CoreState]] = tuple([Always(name, broken_by(name)) for name in INVARIANTS])
+        self.distinct: Sequence[Distinct[CoreState]] = (
+            Distinct("acceptor states", acceptors),
+            *[Distinct(f"local states of replica {id_}", local_digest(id_ - 1)) for id_ in scope.replicas],
+        )
+        self.always: Sequence[Always[CoreState]] = tuple([Always(name, broken_by(name)) for name in only or INVARIANTS])
 
     # The model
 
@@ -191,9 +196,9 @@ class CoreWorld(Model[CoreState]):
         """The state that a move leads to, judged; None where nothing happens."""
         before = state.net
         net = before | move.out
-        broken = move.violation
-        if move.is_still and net == before and not move.is_judged and not broken:
+        if move.is_still and net == before and not move.is_judged and not move.violations:
             return None
+        broken = self.heeded(move.violations)
         past = self.past
         held = state.locals
         local = move.after
@@ -211,9 +216,9 @@ class CoreWorld(Model[CoreState]):
             if move.is_judged and not broken:
                 text = move.judged.get(chosen.number)
                 if text is None:
-                    text = move.judged[chosen.number] = self.judge(net, index, move)
+                    text = move.judged[chosen.number] = self.heeded(self.judge(net, index, move))
                 broken = text
-            broken = broken or chosen.violation
+            broken = broken or self.heeded(chosen.violations)
             if self.scope.is_sweeping:
                 net = net & ~past.vote_mask | chosen.kept
         if self.scope.is_sweeping:
@@ -226,23 +231,25 @@ class CoreWorld(Model[CoreState]):
             return None
         return CoreState(self, stand, net, state.hash ^ past.hash(net ^ before), crashes, broken)
 
-    def judge(self, net: int, index: int, move: Move) -> str:
-        """What is wrong with a step, by what is chosen: "" for nothing."""
+    def heeded(self, violations: tuple[str, ...]) -> str:
+        """The first of these that is to be judged by, or ""."""
+        for violation in violations:
+            if not self.only or violation.partition(":")[0] in self.only:
+                return violation
+        return ""
+
+    def judge(self, net: int, index: int, move: Move) -> tuple[str, ...]:
+        """What is wrong with a step, by what is chosen."""
         past = self.past
         replica = index + 1
-        for slot, decree, text in move.unjustified:
-            if past.chosen(net).slots.get(slot) != decree:
-                return text
+        slots = past.chosen(net).slots
+        found = [text for slot, decree, text in move.unjustified if slots.get(slot) != decree]
         if move.claim:
-            text = past.judge_prefix(replica, move.claim, net)
-            if text:
-                return text
-        for slot, decree in move.learned:
-            text = past.judge_learned(replica, slot, decree, net)
-            if text:
-                return text
+            found.append(past.judge_prefix(replica, move.claim, net))
+        found.extend([past.judge_learned(replica, slot, decree, net) for slot, decree in move.learned])
         forwarding = move.after.replica.forwarding
-        return past.judge_applied(replica, forwarding.incarnation, forwarding.start, move.applied, net)
+        found.append(past.judge_applied(replica, forwarding.incarnation, forwarding.start, move.applied, net))
+        return tuple([text for text in found if text])
 
     def canonical(self, state: CoreState) -> object:
         """128 bits, the same in every process: digests of all parts, of which each is of another kind."""
@@ -276,9 +283,11 @@ class CoreWorld(Model[CoreState]):
             unknown &= ~local.learned_mask
         return unknown != 0
 
-    def acceptors(self, state: CoreState) -> object:
-        """What the replicas promised and voted for, and nothing else."""
-        return tuple([local.replica.acceptor.fingerprint() for local in state.locals])
+    def has_met_ballots(self, state: CoreState) -> bool:
+        """Whether only the bound on ballots keeps a replica from a campaign."""
+        for local in state.locals:
+            self.locals.on_its_own(local)  # where that is found out
+        return any(local.marks & BEYOND_BALLOTS for local in state.locals)
 
     # The start
 
@@ -362,6 +371,19 @@ def has_marks(mark: int) -> Callable[[CoreState], bool]:
         return found & mark != 0
 
     return check
+
+
+def acceptors(state: CoreState) -> int:
+    """What the replicas promised and voted for, and nothing else: 128 bits of it."""
+    found = 0
+    for local in state.locals:
+        found ^= local.acceptor
+    return found
+
+
+def local_digest(index: int) -> Callable[[CoreState], int]:
+    """One of the local states: 128 bits of it."""
+    return lambda state: state.locals[index].digest
 
 
 def broken_by(name: str) -> Callable[[CoreState], str]:

@@ -34,6 +34,9 @@ class Fleet(Protocol):
     def before(self, mark: int) -> int:
         """The fingerprint of the state before this one."""
 
+    def distinct(self) -> dict[str, int]:
+        """How many different parts of states there are, by name."""
+
     def stop(self) -> None:
         """End all processes."""
 
@@ -57,6 +60,10 @@ class OneShard:
     def before(self, mark: int) -> int:
         """See ``Fleet``."""
         return self.shard.before[mark]
+
+    def distinct(self) -> dict[str, int]:
+        """See ``Fleet``."""
+        return {name: len(marks) for name, marks in self.shard.distinct.items()}
 
     def stop(self) -> None:
         """See ``Fleet``."""
@@ -106,6 +113,15 @@ class ManyShards:
         self.lines[owner].send(("before", mark))
         return cast(int, self.answer(owner))
 
+    def distinct(self) -> dict[str, int]:
+        """See ``Fleet``. Several shards may hold states of which a part is the same."""
+        together: dict[str, set[int]] = {}
+        for index, line in enumerate(self.lines):
+            line.send(("distinct",))
+            for name, marks in cast(dict[str, set[int]], self.answer(index)).items():
+                together.setdefault(name, set()).update(marks)
+        return {name: len(marks) for name, marks in together.items()}
+
     def answer(self, index: int) -> object:
         """What a process says; its error, raised here."""
         try:
@@ -149,6 +165,8 @@ def serve(
                 line.send((shard.standing(), hand_out(shard)))
             elif order[0] == "turn":
                 shard.turn_level()
+            elif order[0] == "distinct":
+                line.send(shard.distinct)
             else:
                 line.send(shard.before[order[1]])
     except ModelError as error:

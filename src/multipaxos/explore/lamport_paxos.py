@@ -22,7 +22,7 @@ NO_VOTE: Vote = (NO_BALLOT, -1)
 
 
 class State(NamedTuple):
-    """What the acceptors hold, one entry each, and all messages by kind. The names after the mark are those of the source."""
+    """What the acceptors hold, one entry each, and all messages by kind; beside each its name in the source."""
 
     promised: tuple[int, ...]  # maxBal
     accepted: tuple[Vote, ...]  # maxVBal, maxVal
@@ -97,12 +97,12 @@ class LamportPaxos(Model[State]):
                     )
 
     def is_proposed(self, state: State, ballot: int) -> bool:
-        """Whether the ballot has its value (claim of PMS: a proposer proposes once in a ballot)."""
+        """Whether the ballot has its value: it gets only one (I1)."""
         return any(proposed == ballot for proposed, _ in state.proposals)
 
     def whole_promises(self, state: State, ballot: int) -> Iterable[list[Vote]]:
-        """For each quorum that has promised this ballot: what its members reported."""
-        report_of = {acceptor: report for promised, acceptor, report in state.promises if promised == ballot}
+        """For each quorum that has promised this ballot: what its members reported, the highest if they did so twice."""
+        report_of = {acceptor: report for promised, acceptor, report in sorted(state.promises) if promised == ballot}
         for quorum in self.prepare_quorums():
             if all(acceptor in report_of for acceptor in quorum):
                 yield [report_of[acceptor] for acceptor in quorum]

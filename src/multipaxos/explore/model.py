@@ -52,12 +52,21 @@ class Sometimes(Generic[State]):
     is_met: Callable[[State], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Distinct(Generic[State]):
+    """A part of the state: the search counts how many different ones there are. ``part`` gives a value like a state's."""
+
+    name: str
+    part: Callable[[State], object]
+
+
 class Model(ABC, Generic[State]):
     """A world to search. Both functions that must be written are pure: the same state gives the same successors."""
 
     always: Sequence[Always[State]] = ()
     always_steps: Sequence[AlwaysStep[State]] = ()
     sometimes: Sequence[Sometimes[State]] = ()
+    distinct: Sequence[Distinct[State]] = ()
 
     @abstractmethod
     def initial(self) -> Iterable[State]:

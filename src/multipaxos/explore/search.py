@@ -83,6 +83,7 @@ class Result(Generic[State]):
     stopped: str
     violations: tuple[Violation[State], ...] = ()
     sometimes: dict[str, int] = field(default_factory=dict)
+    distinct: dict[str, int] = field(default_factory=dict)
     # levels[n - 1] are the totals when level n had been reached in full.
     levels: tuple[Level, ...] = ()
 
@@ -198,6 +199,7 @@ class Search(Generic[State]):
             stopped=stopped if standing.waiting + standing.next_level else "",
             violations=tuple([self.violation(finding) for finding in in_order]),
             sometimes=standing.sometimes,
+            distinct=self.fleet.distinct(),
             levels=tuple(self.levels),
         )
 

@@ -97,6 +97,7 @@ class Shard(Generic[State]):
         self.beyond = 0
         self.findings: dict[str, Finding] = {}
         self.sometimes = {wanted.name: 0 for wanted in model.sometimes}
+        self.distinct: dict[str, set[int]] = {wanted.name: set() for wanted in model.distinct}
 
     def begin(self) -> None:
         """Put the initial states into the level to come; only those that are ours."""
@@ -186,6 +187,8 @@ class Shard(Generic[State]):
         for wanted in model.sometimes:
             if wanted.is_met(state):
                 self.sometimes[wanted.name] += 1
+        for projection in model.distinct:
+            self.distinct[projection.name].add(fingerprint(projection.part(state)))
         self.next_level.append((mark, model.pack(state)))
 
     def find(self, name: str, text: str, level: int, before: int, at: int) -> None:

@@ -64,7 +64,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I5", "I10"),
-        (seeds("plain", 300),),
+        (script("promise-of-the-last-attempt"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A04", "trap-T3"),
@@ -95,7 +95,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I5",),
-        (seeds("plain", 300),),
+        (script("two-reports"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A08", "claim-A22"),

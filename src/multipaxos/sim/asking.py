@@ -107,13 +107,13 @@ class Asker:
         random = self._random
         hot = HOT[random.randrange(HOT_KEYS)]
         choice = random.random()
-        if choice < 0.36:
+        if choice < 0.34:
             return self._write_hot(choice, hot)
-        if choice < 0.58:
+        if choice < 0.50:
             return self._create(choice)
-        if choice < 0.63 and self._created:
+        if choice < 0.54 and self._created:
             return OP_DELETE, encode_versioned_path(self._forget(random.randrange(len(self._created))), -1)
-        if choice < 0.72:
+        if choice < 0.62:
             return self._multi(hot)
         return self._read(choice, hot)
 
@@ -121,13 +121,13 @@ class Asker:
         """Sets, deletes and creates of what everybody uses."""
         random = self._random
         value = self._mark.encode()
-        if choice < 0.14:
+        if choice < 0.12:
             return OP_SET_DATA, encode_set_data(hot, value, -1)
-        if choice < 0.24:
+        if choice < 0.25:
             return OP_SET_DATA, encode_set_data(hot, value, self._version(hot))
-        if choice < 0.31:
+        if choice < 0.30:
             return OP_CREATE, encode_create(hot, value, OPEN_ACL, 0)
-        if choice < 0.34:
+        if choice < 0.325:
             return OP_DELETE, encode_versioned_path(hot, self._version(hot) if random.random() < 0.8 else -1)
         return OP_SET_ACL, encode_set_acl(hot, OPEN_ACL, random.choice((-1, 0, 1)))
 
@@ -139,12 +139,12 @@ class Asker:
     def _create(self, choice: float) -> Request:
         """Own znodes, whose names nobody else uses."""
         value = self._mark.encode()
-        if choice < 0.42:
+        if choice < 0.38:
             return OP_CREATE2, encode_create(f"/n{self._mark}", value, OPEN_ACL, 0)
-        if choice < 0.49:
+        if choice < 0.43:
             flags = FLAG_SEQUENTIAL | (FLAG_EPHEMERAL if self._random.random() < 0.4 else 0)
             return OP_CREATE, encode_create(f"{QUEUE}/{self._mark}-", value, OPEN_ACL, flags)
-        if choice < 0.55:
+        if choice < 0.48:
             return OP_CREATE, encode_create(f"/e{self._mark}", value, OPEN_ACL, FLAG_EPHEMERAL)
         parent = HOT[self._random.randrange(HOT_KEYS)]
         if self.ephemerals and self._random.random() < 0.3:
@@ -175,18 +175,18 @@ class Asker:
         """Reads, watches and sync."""
         random = self._random
         is_watching = random.random() < 0.5
-        if choice < 0.82:
+        if choice < 0.79:
             return OP_GET_DATA, encode_watched_path(hot, is_watching)
-        if choice < 0.88:
+        if choice < 0.86:
             # Pipelined behind the sync, on the same connection: what is linearizable here.
             self._ask_next.append((OP_GET_DATA, encode_watched_path(hot, False)))
             return OP_SYNC, encode_path(hot)
-        if choice < 0.92:
+        if choice < 0.90:
             return OP_EXISTS, encode_watched_path(hot, is_watching)
-        if choice < 0.95:
+        if choice < 0.94:
             path = random.choice(("/", QUEUE, hot))
             return random.choice((OP_GET_CHILDREN, OP_GET_CHILDREN2)), encode_watched_path(path, is_watching)
-        if choice < 0.98:
+        if choice < 0.97:
             if random.random() < 0.15:
                 return OP_REMOVE_WATCHES, encode_path_type(hot, WATCHER_ANY)
             mode = random.choice((WATCH_PERSISTENT, WATCH_RECURSIVE))

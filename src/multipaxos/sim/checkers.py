@@ -27,8 +27,32 @@ from multipaxos.core.decree import (
 )
 from multipaxos.core.effects import Applied
 from multipaxos.core.membership import Configuration, decode_configuration
-from multipaxos.core.messages import Accept, Accepted, Heartbeat, Learn, Message, Prefix, Prepare, Promise, Settled
+from multipaxos.core.messages import (
+    Accept,
+    Accepted,
+    CampaignNow,
+    Echo,
+    Fetch,
+    Forward,
+    Heartbeat,
+    Inquire,
+    Inquired,
+    Learn,
+    Message,
+    Nack,
+    Prefix,
+    Prepare,
+    Probe,
+    ProbeAnswer,
+    Promise,
+    ReadAnswer,
+    ReadQuery,
+    Settled,
+)
 from multipaxos.core.records import AcceptedRecord, LearnedRecord, MarkRecord, PromisedRecord, Record
+
+_SAYS_NOTHING = (Echo, Forward, Probe, ProbeAnswer, Fetch, Inquire, Inquired, CampaignNow, ReadQuery, ReadAnswer, Nack)
+"""Messages that state nothing of what is durable or chosen; hints, and what carries its own check."""
 
 _NOTHING: tuple[Ballot, Decree] = (NO_BALLOT, b"")
 
@@ -72,7 +96,7 @@ class Oracle:
     """Knows what is chosen, and checks what every replica does against it."""
 
     __slots__ = (
-        "_applied", "_asserted", "_ballots", "_changes", "_digests", "_durable_promise", "_epoch", "_followers",
+        "_applied", "_asserted", "_ballots", "_changes", "_digests", "_durable_promise", "_emptied", "_epoch", "_followers",
         "_incarnations", "_learned_prefix", "_pages", "_proposed", "_reign", "_streams", "_submitted", "_time_ms",
         "_votes", "_whole", "chosen", "epochs", "expected", "ledger", "prefix", "seen", "voters",
     )  # fmt: skip
@@ -99,6 +123,7 @@ class Oracle:
         self._learned_prefix: dict[ReplicaId, Slot] = {}
         self._streams: dict[ReplicaId, tuple[int, int, int]] = {}
         self._submitted: dict[tuple[ReplicaId, int], list[bytes]] = {}
+        self._emptied: list[ReplicaId] = []  # whose directory was emptied before anybody had registered it
         self._digests: dict[Slot, tuple[ReplicaId, str]] = {}  # of the state behind a slot, and who had it first
         self._epoch = 0
         self._reign: Ballot = NO_BALLOT
@@ -175,6 +200,8 @@ class Oracle:
 
     def released(self, sender: ReplicaId, message: Message) -> None:
         """``message`` leaves its process: from now on others may build on it."""
+        if type(message) in _SAYS_NOTHING:
+            return
         if isinstance(message, Accept):
             self._propose(message.ballot, message.slot, message.decree)
             self._check_owner(sender, message.ballot)
@@ -272,6 +299,8 @@ class Oracle:
         """A process of ``replica`` has recovered: nothing that was durable is missing from its memory (I3, trap-T3).
 
         ``learned`` are slots it knows to be chosen above its chosen prefix: of those no vote is kept."""
+        if replica in self._emptied:
+            return
         if promised < self._durable_promise.get(replica, NO_BALLOT):
             raise Violation(
                 "I3",

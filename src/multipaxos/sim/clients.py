@@ -77,8 +77,10 @@ class Client:
         "_armed",
         "_in_flight",
         "_is_rearming",
+        "_patience_ms",
         "_pings",
         "_random",
+        "_rests_until",
         "_tick_at",
         "answered",
         "asker",
@@ -119,10 +121,12 @@ class Client:
         self._in_flight: list[Operation] = []
         self._pings: list[int] = []  # when each unanswered ping was sent
         self._random = Random(workload.random.getrandbits(64))
+        self._rests_until = 0
         self._tick_at = 0
         self.asker = Asker(name, self._random)
         self._armed = Armed()
-        self._is_rearming = self._random.random() < 0.6  # as Java clients do; kazoo drops its watches instead
+        self._is_rearming = self._random.random() < 0.8  # as Java clients do; kazoo drops its watches instead
+        self._patience_ms = self._random.choice((100, 100, 1_000))  # at most, before it connects again
 
     # Connections
 
@@ -175,8 +179,8 @@ class Client:
         self._in_flight = []
         self.is_closing = False  # whether the close was executed is unknown, too: it is asked for again
         # Who may lose its session is in no hurry: then what it believes of it is worth checking.
-        patience = 100 if self.timeout_ms >= self.workload.living_ms else 3_000
-        self.workload.world.after(self._random.randrange(1, patience) * MILLISECOND_NS, self.connect)
+        patience_ms = self._patience_ms if self.timeout_ms >= self.workload.living_ms else 3_000
+        self.workload.world.after(self._random.randrange(1, patience_ms) * MILLISECOND_NS, self.connect)
 
     def die(self) -> None:
         """Fall silent for ever."""
@@ -295,10 +299,17 @@ class Client:
     # What is sent
 
     def work(self) -> None:
-        """Keep a few requests in flight, as long as there is something left to do."""
+        """Keep a few requests in flight, as long as there is something left to do; rest now and then."""
+        world = self.workload.world
         while self.left > 0 and self.wire is not None and self.xid and len(self._in_flight) < self.window:
+            if not world.is_healed and world.now < self._rests_until:
+                return
             self.left -= 1
             self._invoke(*self.asker.next(self.session))
+            if self._random.random() * self.window < 0.5:
+                rest_ns = int(self._random.expovariate(1.0) * self.workload.rest_ns * self.window)
+                self._rests_until = world.now + rest_ns
+                world.after(rest_ns, self.work)
         if self.left == 0:
             self.workload.idle(self)
 
@@ -382,6 +393,7 @@ class ClientWorkload:
         self.world: World
         self.random = Random(0)
         self.restlessness = 0.0  # how often a client leaves a replica for no reason
+        self.rest_ns = 0  # how long a client rests, about, for every two requests: its work is to last as long as the faults
         self.resumed = 0
         self.moved = 0
         self.lost = 0
@@ -400,6 +412,7 @@ class ClientWorkload:
         profile = world.profile
         self.random = random = Random(profile.seed ^ 0x5EED)
         self.restlessness = random.choice((0.0, 0.05, 0.3))
+        self.rest_ns = profile.safety_ns // (2 * profile.operations)
         settings = profile.settings
         self._settings = ServiceSettings(
             secret=random.randbytes(32), heartbeat_ns=settings.heartbeat_ns, election_ns=settings.election_max_ns

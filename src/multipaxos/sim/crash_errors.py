@@ -19,7 +19,7 @@ from multipaxos.sim.blocks import CHANGING, SECTOR, BlockDisk, BlockFile
 from multipaxos.sim.checkers import Violation
 from multipaxos.sim.crash_life import Life, fresh, vote
 from multipaxos.sim.crash_losses import Losses
-from multipaxos.sim.crash_verdict import check_crash
+from multipaxos.sim.crash_verdict import SEGMENT_BYTES, check_crash
 from multipaxos.storage.disk import BLOCK_BYTES
 from multipaxos.storage.faults import JournalDamaged, JournalFailed, JournalFull
 from multipaxos.storage.journal import STOPPED
@@ -113,9 +113,10 @@ class ErringFile(BlockFile):
 class Errors:
     """One workload, and every error in its last operation."""
 
-    def __init__(self, workload: str, is_whole: bool = False) -> None:
+    def __init__(self, workload: str, is_whole: bool = False, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.workload = workload
         self.is_whole = is_whole  # all operations, not the last only
+        self.segment_bytes = segment_bytes
         self.errors = 0
         self.states = 0
         self.ends = {"stopped": 0, "full": 0, "went on": 0}
@@ -143,7 +144,7 @@ class Errors:
                     raise Violation(violation.invariant, text) from violation
 
     def _begun(self, disk: ErringDisk) -> Life:
-        life = Life(fresh(disk))
+        life = Life(fresh(disk), self.segment_bytes)
         disk.number = 0
         disk.told = []
         return life
@@ -224,7 +225,7 @@ class Errors:
         told: list[tuple[int, Record]] = life.told
         for after in self._after(disk, fault):
             self.states += 1
-            check_crash(after, told, life.safe)
+            check_crash(after, told, life.safe, self.segment_bytes)
 
     def _after(self, disk: ErringDisk, fault: Fault) -> Iterator[BlockDisk]:
         yield disk.copy()  # a supervisor starts it again, with all that the page cache shows

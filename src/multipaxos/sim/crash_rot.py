@@ -10,7 +10,7 @@ from typing import Final
 from multipaxos.sim.blocks import SECTOR, BlockDisk
 from multipaxos.sim.checkers import Violation
 from multipaxos.sim.crash_life import Life, fresh
-from multipaxos.sim.crash_verdict import CUT, MARK, READ_RIGHT, REFUSED, check_damage
+from multipaxos.sim.crash_verdict import CUT, MARK, READ_RIGHT, REFUSED, SEGMENT_BYTES, check_damage
 from multipaxos.storage.promise import COPIES, copy_name
 from multipaxos.storage.record import HEADER_BYTES, SEAL, search, seed_of
 from multipaxos.storage.segment import read_head, segment_number
@@ -28,14 +28,15 @@ PADDING_EVERY: Final = 64
 class Rot:
     """One workload, and each way in which one place of what it wrote can go bad."""
 
-    def __init__(self, workload: str, bit_every: int = 1) -> None:
+    def __init__(self, workload: str, bit_every: int = 1, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.workload = workload
+        self.segment_bytes = segment_bytes
         self.bit_every = bit_every  # flip each so-many-th bit; 1 for all
         self.flips = 0
         self.cuts = 0
         self.misplaced = 0
         self.outcomes = {REFUSED: 0, CUT: 0, READ_RIGHT: 0}
-        life = Life(fresh())
+        life = Life(fresh(), segment_bytes)
         life.start()
         for letter in workload:
             life.operate(letter)
@@ -118,7 +119,7 @@ class Rot:
         life = self._life
         kept_min = life.sealed if sealed < 0 else sealed
         try:
-            outcome = check_damage(disk, self._told, kept_min, life.safe, struck, is_named)
+            outcome = check_damage(disk, self._told, kept_min, life.safe, struck, is_named, self.segment_bytes)
         except Violation as violation:
             raise Violation(
                 violation.invariant, f"workload {self.workload!r}, {where}: {violation.text}"

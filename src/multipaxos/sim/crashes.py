@@ -90,7 +90,7 @@ def look(workload: str, enumeration: Enumeration) -> Account:
         account.add("states", crashes.states)
         account.add("sampled", crashes.sampled)
     if enumeration.has_errors:
-        errors = Errors(workload, enumeration.crash.is_whole)
+        errors = Errors(workload, enumeration.crash.is_whole, enumeration.crash.segment_bytes)
         _run(errors.run, workload, account)
         account.add("errors", errors.errors)
         account.add("states", errors.states)
@@ -112,7 +112,7 @@ def look_at_directories() -> Account:
 
 
 def _rot(workload: str, enumeration: Enumeration, account: Account) -> None:
-    rot = Rot(workload, enumeration.bit_every)
+    rot = Rot(workload, enumeration.bit_every, enumeration.crash.segment_bytes)
     try:
         rot.run()
     finally:

@@ -36,7 +36,7 @@ class Nemesis:
         """Strike from now on, after the cluster had a moment to be born, and once at the leader for sure."""
         profile = self.world.profile
         self.world.after(800 * MILLISECOND_NS, self._strike)
-        self.world.after(profile.safety_ns // 2, self._strike_leader)
+        self.world.after(int(profile.safety_ns * self.world.random.uniform(0.2, 0.6)), self._strike_leader)
 
     def heal(self) -> None:
         """End everything, start everybody."""
@@ -123,7 +123,9 @@ class Nemesis:
         kinds = [kind for kind in DISRUPTIVE if kind in self.world.profile.faults]
         if not kinds:
             return
-        self._do(self.world.random.choice(kinds), leader, 2 * SECOND_NS)
+        # Long enough for the others to notice.
+        lasts = self.world.profile.settings.election_max_ns * 5 // 4
+        self._do(self.world.random.choice(kinds), leader, lasts)
 
     def _victim(self) -> ReplicaId:
         world = self.world

@@ -219,6 +219,8 @@ class History(Follower):
         sent.executed += 1
         operation.executed_at = slot
         operation.result = result
+        if session not in self.machine.sessions:
+            return  # late, and refused: whatever its place, it does nothing
         lives = self.sessions[session]
         if call.index < lives.last_executed:
             raise Violation("I12", f"{operation.name} is executed after operation {lives.last_executed}")

@@ -6,7 +6,8 @@
 - ``watch_rules.py``, ``session_rules.py``, ``convergence.py``.
 
 The first two know nothing of each other but which requests of unknown outcome stand in the ledger, where there is one. That
-something could not be decided is a finding, too: ``undecided``.
+something could not be decided is a finding, too: ``undecided``. Watches need the one order of changes: without a ledger
+they are judged only where nothing had to be guessed.
 """
 
 from multipaxos.sim.convergence import check_convergence
@@ -30,7 +31,7 @@ def judge(history: History) -> list[Finding]:
     findings, timeline = check_order(history)
     known = timeline if history.ledger and not findings else None
     findings += check_linearizability(history, known)
-    if timeline is not None:
+    if timeline is not None and timeline.is_certain:
         findings += check_watches(history, timeline)
     findings += check_sessions(history)
     findings += check_convergence(history, known)

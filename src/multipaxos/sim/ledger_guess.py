@@ -212,6 +212,7 @@ class Guess:
                 fillers = self._fillers(zxid)
                 filler = fillers[0]
                 if len(fillers) > 1:
+                    self.timeline.is_certain = False
                     self._note(choices, at, fillers)
             wrong = self._happen(zxid, filler)
             if wrong is None:

@@ -45,6 +45,7 @@ class Replay:
     def __init__(self, history: History, observers: Observers, times: Times) -> None:
         self.timeline = Timeline()
         self.executed: dict[int, list[Executed]] = {}  # by session, in order
+        self.refused: dict[int, list[Executed]] = {}  # by session: what came when it was over, in any order
         self.closed: dict[int, int] = {}  # session -> zxid of the close its client asked for
         self._observers = observers
         self._times = times
@@ -86,6 +87,8 @@ class Replay:
         kind, session, owner = decode_header(command)
         present = self._owners.get(session)
         if kind == REQUEST:
+            # Of a session that is over all is refused: what came by its last connection, whose client may have heard so, and
+            # what came late by an earlier one, out of a gateway that stood still, for which nobody waits.
             if present is None or present == owner:
                 self._request(command, session, chosen)
         elif kind == ATTACH:
@@ -123,7 +126,8 @@ class Replay:
             self._next_zxid(chosen.time_ms)
             self._done()
         made = Executed(chosen.slot, opcode, record, self._zxid, answer)
-        self.executed.setdefault(session, []).append(made)
+        kept = self.executed if session in self._owners else self.refused
+        kept.setdefault(session, []).append(made)
 
 
 def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
@@ -146,6 +150,9 @@ def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
 
 def _compare_session(session: int, calls: list[Call], replay: Replay, times: Times) -> list[Finding]:
     executed = replay.executed.get(session, [])
+    refused = {(made.opcode, made.record): made for made in replay.refused.get(session, ())}
+    if refused:
+        calls = [call for call in calls if not _is_refused(call, refused, times)]
     matched = _match(calls, executed, times)
     if matched is None:
         return [_accuse(session, calls, executed, times)]
@@ -153,6 +160,12 @@ def _compare_session(session: int, calls: list[Call], replay: Replay, times: Tim
         if not call.is_answered and made is not None:
             replay.timeline.executed[session, call.index] = made.zxid
     return []
+
+
+def _is_refused(call: Call, refused: dict[tuple[int, bytes], Executed], times: Times) -> bool:
+    """Whether a call was told that its session is over, by a request that came too late."""
+    made = refused.get((call.opcode, call.record))
+    return made is not None and call.is_answered and not _reply_differs(call, made, times)
 
 
 Pair = tuple[Call, Executed | None]

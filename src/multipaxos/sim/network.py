@@ -66,7 +66,10 @@ class Network:
 
     def arrivals(self, sender: ReplicaId, to: ReplicaId, now: int) -> list[int]:
         """When a message sent ``now`` arrives: never, once or twice."""
-        link = self._links[sender, to]
+        return self.arrivals_on(self._links[sender, to], now)
+
+    def arrivals_on(self, link: Link, now: int) -> list[int]:
+        """The same, of a link at hand."""
         rates = self.rates
         random = link.random
         if link.is_cut:
@@ -84,7 +87,8 @@ class Network:
         else:
             if at - now > 5 * MILLISECOND_NS:
                 self.counts["delay"] += 1
-            at = max(at, link.last_arrival)
+            if at < link.last_arrival:
+                at = link.last_arrival
             link.last_arrival = at
         if rates.duplicate > 0.0 and random.random() < rates.duplicate:
             self.counts["duplicate"] += 1

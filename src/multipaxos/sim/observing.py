@@ -53,7 +53,7 @@ def shown_zxids(call: Call) -> list[int]:
         return []
     stats: list[Stat | None] = []
     try:
-        if call.opcode in _ENDS_IN_STAT:
+        if call.opcode in _ENDS_IN_STAT and len(call.body) >= STAT_BYTES:
             stats.append(decode_stat(call.body, len(call.body) - STAT_BYTES))
         elif call.opcode in (OP_MULTI, OP_MULTI_READ):
             stats += [result.stat for result in decode_multi_results(call.body)]

@@ -196,9 +196,9 @@ class Process:
     """A replica's process: alive or not, its disk outlives it."""
 
     __slots__ = (
-        "_gate", "_is_handed_out", "_service_inputs", "_stepped", "_told_disk", "around", "clock", "core", "disk", "due",
-        "effects", "id", "inbox", "incarnation", "is_listening", "is_paused", "is_ready", "is_syncing", "life", "listed",
-        "mark", "oracle", "service", "settings", "start_number",
+        "_gate", "_interrupted", "_is_handed_out", "_service_inputs", "_stepped_at", "_told_disk", "around", "clock", "core",
+        "disk", "due", "effects", "id", "inbox", "incarnation", "is_listening", "is_paused", "is_ready", "is_syncing",
+        "later_at", "life", "listed", "mark", "oracle", "service", "settings", "start_number", "timer_at",
     )  # fmt: skip
 
     def __init__(
@@ -229,13 +229,16 @@ class Process:
         self.is_ready = False  # the copy at start is synced (rule-R37), so it may speak
         self.is_paused = False
         self.is_syncing = False
-        self.due = 0  # virtual time of the next turn asked for, 0 for none; kept by the world
+        self.due = 0  # virtual time of the next turn asked for, 0 for none; kept by the world, like the two below
+        self.timer_at = 0  # the next event that looks whether a turn is due, 0 for none
+        self.later_at = 0  # one behind it
         self.inbox: list[Input] = []
         self.effects: Effects | None = None  # of the last step
         self._service_inputs: list[Report | ReportAck | ClientEvent] = []
         self._gate: deque[tuple[int, list[tuple[ReplicaId, Message]]]] = deque()
         self._told_disk = 0
-        self._stepped: tuple[Effects, int] | None = None  # what a step asks for and is not carried out yet, its ``now``
+        self._stepped_at = 0  # ``now`` of the last step
+        self._interrupted: Effects | None = None  # what a step asks for and is not carried out yet
         self._is_handed_out = False  # its first part is
 
     @property
@@ -299,10 +302,12 @@ class Process:
         self.is_paused = False
         self.is_syncing = False
         self.due = 0
+        self.timer_at = 0
+        self.later_at = 0
         self.inbox = []
         self._service_inputs = []
         self._gate.clear()
-        self._stepped = None
+        self._interrupted = None
 
     # What arrives; the caller gives a turn afterwards
 
@@ -327,15 +332,15 @@ class Process:
     def turn(self, now: int, drawn: int) -> Effects:
         """One turn of the loop, as ``host/driver.py`` makes it: all that arrived in one step."""
         effects = self.step(now, drawn)
-        self.hand_out()
-        self.answer(now)
+        self._write_and_send(effects, self._stepped_at)
+        self._answer(effects, now, self._stepped_at)
         return effects
 
     def step(self, now: int, drawn: int) -> Effects:
-        """The first third of a turn: the core has decided, and nothing of it has left yet."""
+        """The first third of a turn: the core has decided, and nothing of it has left yet. ``interrupt`` may follow."""
         core = self.core
         service = self.service
-        assert core is not None and service is not None and self.is_ready and self._stepped is None
+        assert core is not None and service is not None and self.is_ready
         local = self.clock.local(now)
         inputs = self.inbox
         self.inbox = []
@@ -351,43 +356,45 @@ class Process:
         if oldest != self._told_disk:
             self._told_disk = oldest
             inputs.append(Disk(oldest))
-        serial = core.next_serial
+        serial = 0
         for given in inputs:
             if isinstance(given, Submit):
+                serial = serial or core.next_serial
                 self.oracle.submitted(self.id, self.start_number, serial, given.commands)
                 serial += len(given.commands)
         effects = core.step(inputs, local, drawn)
         self.around.told(self, now, inputs, effects)
-        self._stepped = (effects, local)
-        self._is_handed_out = False
+        self._stepped_at = local
         return effects
+
+    def interrupt(self, effects: Effects, is_handed_out: bool) -> None:
+        """The process stands still inside a step: nothing of ``effects`` is carried out yet, or, with ``is_handed_out``,
+        only its first part."""
+        self._interrupted = effects
+        self._is_handed_out = is_handed_out
+        if is_handed_out:
+            self._write_and_send(effects, self._stepped_at)
 
     @property
     def is_inside_step(self) -> bool:
         """Whether the core has decided something that is not carried out yet."""
-        return self._stepped is not None
+        return self._interrupted is not None
 
     def go_on(self, now: int) -> None:
-        """End the turn that was interrupted."""
+        """End the turn that was interrupted. The clock is read anew, as ``host/driver.py`` does (rule-R26)."""
+        effects = self._interrupted
+        assert effects is not None
+        self._interrupted = None
         if not self._is_handed_out:
-            self.hand_out()
-        self.answer(now)
+            self._write_and_send(effects, self._stepped_at)
+        self._answer(effects, now, self.clock.local(now))
 
-    def hand_out(self) -> None:
-        """The second: records are appended, and what need not wait for them leaves."""
-        assert self._stepped is not None
-        self._is_handed_out = True
-        self._write_and_send(*self._stepped)
-
-    def answer(self, now: int) -> None:
-        """The third: chosen slots are applied, and clients are answered. ``now`` is read anew, since the process may have
-        stood still in between (rule-R26)."""
+    def _answer(self, effects: Effects, now: int, later: int) -> None:
+        """The last third of a turn: chosen slots are applied, and clients are answered."""
         core = self.core
         service = self.service
-        assert core is not None and service is not None and self._stepped is not None
-        effects, stepped_at = self._stepped
-        self._stepped = None
-        self._apply_and_answer(effects, stepped_at)
+        assert core is not None and service is not None
+        self._apply_and_answer(effects, self._stepped_at)
         self._check()
         service.leadership(
             core.leader,
@@ -396,10 +403,12 @@ class Process:
             core.is_leading,
             core.is_quorum_connected,
             core.confirmed_round,
-            self.clock.local(now),
+            later,
         )
-        self._drain(service)
-        if service.out.commands or self.inbox:
+        out = service.out
+        if out.replies or out.closes or out.messages:
+            self._drain(out)
+        if out.commands or self.inbox:
             self.around.wake(self, now)
         wake_at = effects.wake_at
         service_wake_at = service.wake_at
@@ -454,8 +463,8 @@ class Process:
             disk.append(record, local)
         for to, message in effects.messages:
             self._send(to, message)
-        position = disk.appended
         if effects.when_durable:
+            position = disk.appended
             if position <= disk.durable:
                 for to, message in effects.when_durable:
                     self._send(to, message)
@@ -472,7 +481,7 @@ class Process:
                 self._send(lookup.requester, learn_of(self.id, chosen, lookup.votes, lookup.chosen_prefix))
         for token in effects.readable:
             self.around.readable(self, token)
-        if disk.durable < disk.appended and not self.is_syncing:
+        if effects.writes and not self.is_syncing:
             self.around.sync(self)
 
     def _send(self, to: ReplicaId, message: Message) -> None:
@@ -489,10 +498,10 @@ class Process:
     def _check(self) -> None:
         core = self.core
         assert core is not None
-        self.oracle.stepped(self.id, core.promised, core.chosen_prefix, core.applied)
+        ledger = core.ledger
+        self.oracle.stepped(self.id, core.acceptor.promised, ledger.chosen_prefix, ledger.applied)
 
-    def _drain(self, service: Service) -> None:
-        out = service.out
+    def _drain(self, out: Outbox) -> None:
         if out.replies:
             for connection, frames in out.replies.items():
                 self.around.reply(self, connection, frames)

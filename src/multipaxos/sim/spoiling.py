@@ -52,6 +52,8 @@ from multipaxos.wire.zookeeper import (
     encode_children,
     encode_data_stat,
     encode_path,
+    encode_set_data,
+    read_set_data,
     write_stat,
 )
 
@@ -186,27 +188,35 @@ def _stale_read(history: History, random: Random) -> Edit | None:
 
 
 def _lost_write(history: History, random: Random) -> Edit | None:
-    """A write that was refused is acknowledged: nobody ever sees it."""
+    """A write is acknowledged that nobody ever sees: one that was refused, or one in the place of a read."""
     since = _since(history)
-    shown = [(call, stat) for call in history.calls if call.is_answered and (stat := _stat(call)) is not None]
+    by_path: dict[str, list[tuple[Call, Stat]]] = {}
+    for call in history.calls:
+        stat = _stat(call) if call.is_answered else None
+        if stat is not None:
+            by_path.setdefault(call.path, []).append((call, stat))
     found: list[tuple[Call, Stat]] = []
-    for call in _answered(history, OP_SET_DATA):
-        if call.err != ERR_BAD_VERSION:
+    for call in _answered(history, OP_SET_DATA, OP_GET_DATA):
+        if call.err != (ERR_BAD_VERSION if call.opcode == OP_SET_DATA else 0):
             continue
-        before = [stat for other, stat in shown if other.path == call.path and other.returned_ns < call.invoked_ns]
+        shown = by_path.get(call.path, [])
+        before = [stat for other, stat in shown if other.returned_ns < call.invoked_ns]
         if not before:
             continue
+        # Somebody looks at the same znode before and later, and counts its writes.
         last = max(before, key=lambda stat: (stat.czxid, stat.version))
-        # Somebody looks at the same znode before and later, or it could have been so.
-        for other, stat in shown:
-            if other.path == call.path and stat.czxid == last.czxid and since[id(other)] > call.returned_ns:
-                found.append((call, last))
-                break
+        if any(stat.czxid == last.czxid and since[id(other)] > call.returned_ns for other, stat in shown):
+            found.append((call, last))
     if not found:
         return None
     call, last = random.choice(found)
-    told = last._replace(version=last.version + 1, mzxid=call.zxid, data_length=4)
-    return f"{_name(call)} is acknowledged", _with_call(history, call, replace(call, err=0, body=write_stat(told)))
+    value = f"lost {call.index}".encode()
+    told = last._replace(version=last.version + 1, mzxid=call.zxid, data_length=len(value))
+    record = call.record if call.opcode == OP_SET_DATA else encode_set_data(call.path, value, -1)
+    if call.opcode == OP_SET_DATA:
+        told = told._replace(data_length=len(read_set_data(record, 0)[0].data or b""))
+    changed = replace(call, opcode=OP_SET_DATA, record=record, err=0, body=write_stat(told))
+    return f"{_name(call)} is an acknowledged write", _with_call(history, call, changed)
 
 
 def _double_execution(history: History, random: Random) -> Edit | None:

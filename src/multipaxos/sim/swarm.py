@@ -74,6 +74,7 @@ class Profile:
     is_core_first: bool = False  # a mere majority is healed first, and must get on alone
     sessions: int = 3
     operations: int = 36  # of each session
+    pace_ns: int = 0  # how long a client thinks after an answer, about; 0: it does not
     plain_commands: int = 0  # in worlds without sessions: how many commands
     reads: int = 12  # linearizable reads asked of the core
 
@@ -133,6 +134,8 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
     if "power loss" in faults:
         faults["power loss"] = 0.5
     slow_disk = random.choice((1, 1, 4, 20))
+    safety_ns = (3 if is_impatient else random.choice((4, 5, 6))) * SECOND_NS
+    operations = random.choice((36, 40))
     return Profile(
         seed=seed,
         replicas=replicas,
@@ -145,13 +148,14 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
         sync_max_ns=slow_disk * MILLISECOND_NS,
         turn_ns=random.choice((10, 200, 2_000)) * MICROSECOND_NS,
         skew_ppm=random.choice((0, 100, 20_000)),
-        safety_ns=(3 if is_impatient else random.choice((4, 5, 6))) * SECOND_NS,
+        safety_ns=safety_ns,
         faults=faults,
-        fault_every_ns=random.choice((250, 500, 900)) * MILLISECOND_NS // (3 if is_impatient else 1),
-        fault_lasts_ns=random.choice((400, 1_000, 2_000)) * MILLISECOND_NS // (3 if is_impatient else 1),
+        fault_every_ns=random.choice((300, 600, 1_000)) * MILLISECOND_NS // (3 if is_impatient else 1),
+        fault_lasts_ns=random.choice((300, 600, 1_200)) * MILLISECOND_NS // (3 if is_impatient else 1),
         leader_share=random.choice((0.3, 0.6, 0.9)),
         is_core_first=random.random() < 0.3,
         sessions=random.choice((3, 3, 4, 5)),
-        operations=random.choice((36, 40)),
+        operations=operations,
+        pace_ns=random.choice((0, safety_ns // (2 * operations), safety_ns // operations)),
         plain_commands=120 if is_plain else 0,
     )

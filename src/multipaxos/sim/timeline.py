@@ -12,7 +12,7 @@ from multipaxos.wire.zookeeper import EVENT_CHILDREN_CHANGED, EVENT_CREATED, EVE
 class Timeline:
     """All changes by zxid."""
 
-    __slots__ = ("_by_path", "changes", "ended", "executed", "final", "last", "opened", "zxids")
+    __slots__ = ("_by_path", "changes", "ended", "executed", "final", "is_certain", "last", "opened", "zxids")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
@@ -22,6 +22,8 @@ class Timeline:
         self.executed: dict[tuple[int, int], int] = {}
         """(session, index) of requests of unknown outcome that took effect, and at which zxid."""
         self.last = 0  # highest zxid
+        self.is_certain = True
+        """Whether nothing had to be guessed: of several pasts that explain all replies, only one explains all events."""
         self.final: Znodes | None = None
         """The tree behind the last change, where all changes are known."""
         self._by_path: dict[str, tuple[list[int], list[int]]] = {}

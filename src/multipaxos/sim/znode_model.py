@@ -266,6 +266,8 @@ class Znodes:
             return Answer(ERR_SESSION_EXPIRED) if session == 0 else Answer(0, (Part(opcode, path=request.path),))
         if isinstance(request, MultiRequest):
             return self._multi(session, request, zxid)
+        if opcode == OP_CHECK:
+            return Answer(ERR_UNIMPLEMENTED)  # it stands in multis only
         part = self._one(session, opcode, request, zxid)
         return Answer(part.err, (part,) if part.err == 0 else ())
 

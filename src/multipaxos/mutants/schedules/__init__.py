@@ -13,6 +13,8 @@ SCHEDULES: Final[dict[str, Callable[[], None]]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         votes.votes_of_two_ballots,
+        votes.promise_of_the_last_attempt,
+        votes.two_reports,
         votes.promise_and_restart,
         votes.vote_and_restart,
         votes.promised_while_leading,

@@ -41,6 +41,23 @@ def campaign(stage: Stage, candidate: ReplicaId, *givers: ReplicaId) -> None:
     stage.drop(kind="Probe")
 
 
+def campaign_again(stage: Stage, candidate: ReplicaId, *heard: ReplicaId) -> None:
+    """A campaign comes to nothing, and ``candidate`` begins the next, by the word of ``heard``; their promises it does not
+    get, but its own it does."""
+    before = stage.core(candidate).promised
+    for _ in range(20):
+        stage.tick(candidate)
+        for voter in heard:
+            stage.deliver(to=voter, kind="Probe")
+        stage.deliver(to=candidate, kind="ProbeAnswer")
+        if stage.core(candidate).promised > before:
+            break
+        stage.drop()
+    assert stage.core(candidate).promised > before, "it does not campaign again"
+    stage.deliver(to=candidate, kind="Promise", sender=candidate)
+    stage.drop()
+
+
 def take_over(stage: Stage, candidate: ReplicaId, *givers: ReplicaId) -> None:
     """The same until it leads; what it proposes and tells then flies."""
     campaign(stage, candidate, *givers)

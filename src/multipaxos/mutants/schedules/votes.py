@@ -11,6 +11,7 @@ from multipaxos.mutants.schedules.staging import (
     SECOND_NS,
     SILENCE_NS,
     campaign,
+    campaign_again,
     lose_power,
     require,
     take_over,
@@ -68,6 +69,34 @@ def vote_and_restart() -> None:
     stage.deliver(to=3, kind="Accept")
     assert stage.deliver(to=2, kind="Accepted", sender=3), "replica 3 does not vote"
     _start_again(stage, 3)
+
+
+def promise_of_the_last_attempt() -> None:
+    """bug-A03: replica 2 promises 0.3, and its answer is slow. Replica 3 gives up and campaigns again, at 1.3, which nobody
+    but itself has promised when that answer arrives."""
+    stage = led(3)
+    campaign(stage, 3, 2)
+    stage.hold(to=3, kind="Promise", sender=2)
+    stage.drop()
+    campaign_again(stage, 3, 2)
+    stage.let_go()
+    stage.deliver(to=3, kind="Promise")
+
+
+def two_reports() -> None:
+    """bug-A06: in slot 3 replica 3 has voted for x at 0.1 and replica 2 for something else at 0.2. Replica 3 campaigns by
+    the promise of replica 2: what stands at 0.2 may be chosen, what stands at 0.1 cannot be any more."""
+    stage = led(3)
+    stage.slow_disks.add(1)
+    stage.submit(1, "x")
+    stage.deliver(to=3, kind="Accept")
+    lose_power(stage, 1)
+    stage.slow_disks.clear()
+    stage.start(1)
+    stage.drop()
+    take_over(stage, 2, 1)
+    _start_again(stage, 2)
+    take_over(stage, 3, 2)
 
 
 def promised_while_leading() -> None:
@@ -148,12 +177,7 @@ def huge_number() -> None:
     garbled = Nack(2, ballot, ballot_of(1 << 40, 2), 0, NO_BALLOT)
     stage.flight.append(Flying(2, 3, garbled, stage.replicas[3].life))
     stage.deliver(to=3, kind="Nack")
-    for _ in range(8):
-        stage.tick(3)
-        stage.deliver(to=2, kind="Probe")
-        stage.deliver(to=3, kind="ProbeAnswer")
-        stage.drop()
-    assert stage.core(3).promised > ballot, "replica 3 does not campaign again"
+    campaign_again(stage, 3, 2)
     require(
         round_of(stage.core(3).promised) < ROUND_LEAP_MAX,
         "rule-R1",
