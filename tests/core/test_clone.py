@@ -30,7 +30,6 @@ LEFT_OUT = {
     ("Replica", "listening"): "decides about notes, which nobody acts on",
     ("Replica", "is_current"): "told to the driver; no rule of the core reads it",
     ("Replica", "current_at"): "only sets is_current",
-    ("Replica", "others"): "follows from the membership",
     ("Replica", "_drawn"): "given anew with each step",
     ("Ledger", "_bytes"): "follows from the decrees",
     ("Election", "probe_until"): "armed exactly while a probe is under way",

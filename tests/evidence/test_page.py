@@ -28,7 +28,7 @@ def test_results_stand_on_the_page(tmp_path: Path) -> None:
     assert "8 seeds of code" in text
     assert "1,234" in text
     assert "3,921 / 23,563 / 17" in text
-    assert "1 of 1 published counts and deaths reproduced" in text
+    assert "1 of 1 published counts and deaths exactly" in text
     assert "| core | 88 | 1.00 |" in text
     assert "2.0 minutes" in text
 

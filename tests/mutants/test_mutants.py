@@ -7,7 +7,7 @@ import pytest
 
 from multipaxos.mutants.campaign import hunt_down, look_at_twin
 from multipaxos.mutants.catalogue import CANARY, MUTANTS, NOTHING, ROWS, WAITING, named
-from multipaxos.mutants.hunts import CHECK, SCRIPT, SEEDS, STORAGE, Hunt
+from multipaxos.mutants.hunts import CHECK, EXPLORE, SCRIPT, SEEDS, STORAGE, Hunt
 from multipaxos.mutants.mutant import Mutant, patched, source_folder
 from multipaxos.mutants.schedules import SCHEDULES
 
@@ -77,7 +77,7 @@ def _cheapest(kind: str) -> Hunt:
     return min(hunts, key=lambda hunt: hunt.timeout_s).first(10)
 
 
-@pytest.mark.parametrize("kind", [SEEDS, SCRIPT, STORAGE, CHECK])
+@pytest.mark.parametrize("kind", [SEEDS, SCRIPT, EXPLORE, STORAGE, CHECK])
 def test_a_patch_that_does_nothing_survives_every_kind_of_hunt(kind: str) -> None:
     outcome = look_at_twin(_cheapest(kind))
     assert outcome.is_clean, outcome

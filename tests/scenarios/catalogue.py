@@ -467,6 +467,7 @@ RULES = (
         (
             DISKS + "test_slow_everywhere",
             DISKS + "test_slow_everywhere_for_the_shipped_journal",
+            DISKS + "test_slow_everywhere_though_the_journals_are_not_in_step",
             DISKS + "test_slow_everywhere_and_the_leader_dies",
             "tests/cluster/test_disk_faults.py::test_slow_disks_everywhere_do_not_send_leadership_round",
         ),

@@ -5,7 +5,7 @@ import pytest
 from multipaxos.core.ballot import NO_BALLOT, ballot_of
 from multipaxos.core.decree import NOOP, encode_batch, encode_configuration, encode_epoch, encode_segment
 from multipaxos.core.effects import Applied
-from multipaxos.core.messages import Accept, Accepted, Heartbeat, Learn, Message, Prepare, Promise, PValue
+from multipaxos.core.messages import Accept, Accepted, Heartbeat, Learn, Message, Prepare, Promise, PValue, Settled
 from multipaxos.core.records import AcceptedRecord, LearnedRecord, MarkRecord, PromisedRecord
 from multipaxos.sim.checkers import Oracle, Violation
 from multipaxos.sim.stage import plain_list
@@ -172,6 +172,22 @@ def test_i10_a_slot_with_too_few_votes_is_not_chosen() -> None:
     choose(made, 1, BIRTH, voters=(1,))
     with violates("I10", "no accept quorum"):
         made.stepped(1, B1, 1, 0)
+
+
+def test_i6_a_ballot_below_which_nothing_was_chosen() -> None:
+    """Whoever holds an older vote would take it for the chosen one (rule-R5)."""
+    made = oracle()
+    promise(made, B2, 2, (1, 2))
+    choose(made, 1, BIRTH, B2)
+    for message in (Learn(2, ((1, B1, BIRTH),), 1), Learn(2, ((1, B1, None),), 1), Settled(2, B2, 1, B1, 1)):
+        with violates("I6", "was chosen at 1.1, and it was first at 2.2"):
+            made.released(2, message)
+    with violates("I6", "was chosen at 1.1"):
+        made.appended(2, LearnedRecord(B1, 1, BIRTH))
+    made.released(2, Settled(2, B2, 1, B2, 1))
+    made.released(2, Settled(2, B2, 2, NO_BALLOT, 1))
+    with violates("I6", "slot 2 for chosen"):
+        made.released(2, Settled(2, B2, 2, B2, 1))
 
 
 def applied(slot: int, commands: list[tuple[int, int, bytes]], epoch: int = 0, reign: int = NO_BALLOT) -> Applied:

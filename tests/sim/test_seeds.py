@@ -16,10 +16,11 @@ PLAIN_SEEDS = 200
 CHUNK = 100
 
 FAULTS = (
-    "chained", "clog", "clock jump", "disk stall", "emptied directory", "failed sync", "flipped bit", "full disk",
-    "hand-over", "lost write", "machine crash", "message delay", "message drop", "message duplicate", "message reorder",
-    "misdirected write", "one-way cut", "pause", "pause inside a step", "power loss", "process crash", "restart",
-    "slow disk", "slow replica", "split", "stopped with a reason", "suspend", "torn write", "two-way cut",
+    "chained", "clock drift", "clock jump", "clog", "crash in a start", "emptied directory", "failed sync", "flipped bit",
+    "full disk", "hand-over", "hung disk", "lost write", "machine crash", "message delay", "message drop",
+    "message duplicate", "message reorder", "misdirected write", "one-way cut", "pause", "pause inside a step",
+    "power loss", "process crash", "restart", "slow disk", "slow replica", "split", "stopped with a reason", "suspend",
+    "torn write", "two-way cut",
 )  # fmt: skip
 
 

@@ -158,11 +158,12 @@ def on_probe(replica: "Replica", message: Probe, now: int, effects: Effects) -> 
     hears = protected_leader(replica, now)
     if hears != NO_BALLOT and owner_of(hears) == message.sender:
         hears = NO_BALLOT  # it is the leader itself that asks, under its own name
-    # A candidate whose own promise is still on its way to the disk must not be overtaken by whoever asks meanwhile: on slow
-    # disks everybody would raise everybody's ballot for ever. It had the answers of a prepare quorum, so it can lead.
-    is_candidate = replica.campaign is not None and replica.leadership is None
-    is_disk_alive = replica.disk_age_ns(now) <= replica.settings.disk_stall_ns
-    would_promise = hears == NO_BALLOT and is_disk_alive and not is_candidate
+    campaign = replica.campaign
+    if campaign is not None and replica.leadership is None:
+        # It had the answers of a prepare quorum, so it can lead; but its own promise has to get to the disk first, and then
+        # those of the others. Were it overtaken meanwhile, all would raise each other's ballot for as long as disks are slow.
+        hears = campaign.ballot
+    would_promise = hears == NO_BALLOT and replica.disk_age_ns(now) <= replica.settings.disk_stall_ns
     effects.note("election.probe.answer", message.sender, would_promise, hears)
     effects.send(
         message.sender,
@@ -181,6 +182,9 @@ def on_probe_answer(replica: "Replica", message: ProbeAnswer, now: int, effects:
     if not election.is_probing or message.number != election.probe_number:
         return
     election.answered.add(message.sender)
+    if message.hears > election.leader_ballot and owner_of(message.hears) == message.sender:
+        end_probe_in_vain(replica, now, effects)  # it campaigns, or leads above the leader that is missed here
+        return
     if message.would_promise:
         election.answers.add(message.sender)
         count_answers(replica, now, effects)
@@ -340,7 +344,7 @@ def on_campaign_now(replica: "Replica", message: CampaignNow, now: int, effects:
 def watch_own_disk(replica: "Replica", now: int, effects: Effects) -> None:
     """A leader whose disk stands still hands over to the voter with the youngest writes, if the others can go on
     without it; at most once a minute, and never into nothing (rule-R31). Where all disks are slow together another leader
-    would be no better off: the others must have been twice as quick all the time."""
+    would be no better off: the others must have been four times as quick all the time."""
     leadership = replica.leadership
     assert leadership is not None
     age_ns = replica.disk_age_ns(now)
@@ -351,7 +355,7 @@ def watch_own_disk(replica: "Replica", now: int, effects: Effects) -> None:
     healthy = [
         (disk_age_ns, voter)
         for voter, disk_age_ns in sorted(leadership.disk_ages.items())
-        if 2 * disk_age_ns <= age_ns and leadership.echoed.get(voter, 0) >= lately and voter != replica.id
+        if 4 * disk_age_ns <= age_ns and leadership.echoed.get(voter, 0) >= lately and voter != replica.id
     ]
     ids = {voter for _, voter in healthy}
     if not all(c.quorum.is_accept_quorum(ids) for c in replica.configurations_in_force()):

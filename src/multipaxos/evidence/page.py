@@ -88,7 +88,7 @@ def _claims(store: Store) -> str:
     rows = [
         (
             "The explorer counts as others do",
-            _said(explored, "anchors", lambda found: f"{_agreeing(found)} published counts and deaths reproduced"),
+            _said(explored, "anchors", lambda found: f"{_agreeing(found)} published counts and deaths exactly; all of them in depth"),
             "`multipaxos verify anchors`",
         ),
         (
@@ -134,8 +134,8 @@ def _number(value: Any) -> int:
 
 
 def _agreeing(found: Result) -> str:
-    rows = [*found["anchors"], *found["deaths"]]
-    return f"{sum(bool(row['agrees']) for row in rows)} of {len(rows)}"
+    exact = sum(bool(row["agrees"]) for row in found["anchors"]) + sum(bool(row["is_exact"]) for row in found["deaths"])
+    return f"{exact} of {len(found['anchors']) + len(found['deaths'])}"
 
 
 def _anchors(store: Store) -> str:

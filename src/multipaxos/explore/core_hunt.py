@@ -7,7 +7,8 @@ runs on whatever package it is imported from, so a mutated copy is hunted with P
     {"violations": [{"id": "I5", "text": "..."}], "runs": 917, "crashes": 0, ...}
 
 ``runs`` counts states, ``crashes`` the steps that ended in an exception of the core; such a step is not taken, for an
-exception is no violation. ``--only I2`` looks past other violations, for the harm that they lead to.
+exception is no violation. ``--only I2`` looks past other violations, for the harm that they lead to. ``--without sweep``
+switches a reduction off.
 
 Knows nothing of mutants.
 """
@@ -35,19 +36,20 @@ PRESETS: dict[str, Preset] = {
     "two-ballots": Preset(Scope(ballots=2, slots=1, values=1, crashes=0), "a leader and a candidate"),
     "two-ballots-crash": Preset(Scope(ballots=2, slots=1, values=1, crashes=1), "the same, and a power failure"),
     "three-ballots": Preset(Scope(ballots=3, slots=1, values=1, crashes=0), "three replicas, each with a ballot"),
-    "three-ballots-crash": Preset(Scope(ballots=3, slots=1, values=1, crashes=1), "the same, and a power failure"),
-    "four-ballots": Preset(Scope(ballots=4, slots=1, values=1, crashes=0), "the first leader comes back"),
+    "three-ballots-crash": Preset(Scope(ballots=3, slots=1, values=0, crashes=1), "and a power failure; no command"),
+    "four-ballots": Preset(Scope(ballots=4, slots=1, values=0, crashes=0), "the first leader comes back; no command"),
     "one-campaigner": Preset(
-        Scope(ballots=3, slots=1, values=1, crashes=0, campaigners=(2,)), "a replica with two ballots of its own"
+        Scope(ballots=3, slots=1, values=0, crashes=0, campaigners=(2,)), "a replica with two ballots of its own"
+    ),
+    "one-campaigner-crash": Preset(
+        Scope(ballots=3, slots=1, values=0, crashes=1, campaigners=(2,)), "the same, and a power failure"
     ),
     "two-slots": Preset(Scope(ballots=2, slots=2, values=1, crashes=0), "an epoch decree behind a command"),
     "gaps": Preset(Scope(ballots=2, slots=2, values=2, crashes=0), "two commands at a time, so gaps to be filled"),
-    "pages": Preset(
-        Scope(ballots=2, slots=2, values=2, crashes=0, page_bytes=1, campaigners=(2,)), "promises of several pages"
-    ),
+    "pages": Preset(Scope(ballots=2, slots=2, values=2, crashes=0, page_bytes=1), "promises of several pages"),
     "born": Preset(Scope(ballots=2, slots=1, values=1, crashes=0, start=BORN), "nobody leads at the start"),
-    "born-crash": Preset(Scope(ballots=2, slots=1, values=1, crashes=1, start=BORN), "the same, and a power failure"),
-    "born-three": Preset(Scope(ballots=3, slots=1, values=0, crashes=0, start=BORN), "three ballots from nothing"),
+    "born-crash": Preset(Scope(ballots=2, slots=1, values=0, crashes=1, start=BORN), "and a power failure; no command"),
+    "born-three": Preset(Scope(ballots=3, slots=1, values=0, crashes=0, start=BORN), "three ballots; no command"),
     "late-answers": Preset(
         Scope(ballots=2, slots=1, values=1, crashes=0, is_nacking=True, is_fetching_by_message=True),
         "nacks, and answers to fetches that are old",
@@ -56,17 +58,28 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+REDUCTIONS: dict[str, str] = {
+    "prompt": "is_prompt",
+    "sweep": "is_sweeping",
+    "journals": "is_forgetting_journals",
+    "memo": "is_memoising",
+}
+"""What may be switched off, and the field of ``Scope`` that does so."""
+
+
 def main(arguments: list[str]) -> int:
     """See the module. What was found stands in the output, not in the exit code, which is 0."""
     parser = argparse.ArgumentParser(prog="python -m multipaxos.explore.core_hunt", description="Search a small world.")
     parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
     parser.add_argument("--only", choices=INVARIANTS, action="append", default=[])
+    parser.add_argument("--without", choices=sorted(REDUCTIONS), action="append", default=[])
     parser.add_argument("--states-max", type=int, default=0)
     parser.add_argument("--seconds-max", type=float, default=0.0)
     parser.add_argument("--json", action="store_true", help="nothing but the last line")
     given = parser.parse_args(arguments)
     only = tuple(given.only)
-    scope = replace(PRESETS[given.preset].scope, is_judging_exceptions=False)
+    switches = {REDUCTIONS[name]: False for name in given.without}
+    scope = replace(PRESETS[given.preset].scope, is_judging_exceptions=False, **switches)
     world = CoreWorld(scope, only)
     result = explore(world, Bounds(states_max=given.states_max, seconds_max=given.seconds_max))
     if not given.json:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from multipaxos.mutants.hunts import script, seeds
+from multipaxos.mutants.hunts import explore, script, seeds
 from multipaxos.mutants.mutant import Mutant, Patch, Waiting
 
 _NO_SECOND_LOOK: Final = Patch(
@@ -27,7 +27,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I3",),
-        (script("promise-and-restart"), seeds("plain", 300)),
+        (explore("two-ballots-crash"), script("promise-and-restart"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A02", "rule-R1"),
@@ -49,7 +49,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I3", "I4"),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A03",),
@@ -80,7 +80,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             _NO_SECOND_LOOK,
         ),
         ("I3",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A06", "rule-R4"),
@@ -95,7 +95,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I5",),
-        (script("two-reports"), seeds("plain", 300)),
+        (explore("three-ballots"), script("two-reports"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A08", "claim-A22"),
@@ -112,7 +112,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I5",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A09",),
@@ -134,7 +134,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             _NO_SECOND_LOOK,
         ),
         ("I3",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A10", "claim-A7"),
@@ -159,7 +159,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I2", "I6", "I10"),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A10", "claim-A16"),
@@ -198,7 +198,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I2", "I6", "I10"),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A11", "rule-R44"),
@@ -250,7 +250,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I3",),
-        (script("vote-and-restart"), seeds("plain", 300)),
+        (explore("two-ballots-crash"), script("vote-and-restart"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A17", "trap-T16"),
@@ -265,7 +265,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I8",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A18",),
@@ -287,7 +287,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I3",),
-        (script("promised-while-leading"), seeds("plain", 300)),
+        (explore("two-ballots", timeout_s=120.0), script("promised-while-leading"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-A19", "trap-T8"),
@@ -372,7 +372,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I5",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("rule-R33", "trap-T30"),
@@ -389,7 +389,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I8",),
-        (script("repeat-before-sync"), seeds("plain", 300)),
+        (explore("two-ballots-crash"), script("repeat-before-sync"), seeds("plain", 300)),
     ),
     Mutant(
         ("rule-R51", "trap-T31"),

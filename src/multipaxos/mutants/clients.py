@@ -108,7 +108,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I7", "I9", "I11", "I12", "I13", "rule-R24"),
-        (seeds("clients", 300),),
+        (script("end-of-a-session"), seeds("clients", 300)),
     ),
     Mutant(
         ("bug-E10",),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from multipaxos.mutants.hunts import script, seeds
+from multipaxos.mutants.hunts import explore, script, seeds
 from multipaxos.mutants.mutant import Mutant, Patch, Waiting
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -22,7 +22,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I9",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B03", "trap-T26"),
@@ -90,7 +90,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I6", "I7"),
-        (script("fetched-then-restarted"), seeds("plain", 300)),
+        (explore("two-ballots", timeout_s=120.0), script("fetched-then-restarted"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B08",),
@@ -161,7 +161,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I9",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B16",),
@@ -176,7 +176,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I8",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B17",),
@@ -193,7 +193,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I10",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B18",),
@@ -211,7 +211,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             Patch("core/acceptor.py", '        assert ballot >= self.promised, "PMMC A1"\n', ""),
         ),
         ("I3",),
-        (seeds("plain", 300),),
+        (explore("three-ballots"), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B19", "rule-R14"),
@@ -281,7 +281,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("I5",),
-        (seeds("plain", 300),),
+        (explore("two-ballots", timeout_s=120.0), seeds("plain", 300)),
     ),
     Mutant(
         ("bug-B23",),

@@ -176,7 +176,7 @@ class Oracle:
                 )
             self._check_prefix(replica, record.chosen_prefix)
         elif isinstance(record, LearnedRecord):
-            self._check_learned(replica, record.slot, record.decree)
+            self._check_learned(replica, record.slot, record.decree, record.ballot)
         elif isinstance(record, MarkRecord):
             self._check_prefix(replica, record.chosen_prefix)
 
@@ -232,12 +232,13 @@ class Oracle:
             self._check_owner(sender, message.ballot)
         elif isinstance(message, Learn):
             for slot, ballot, decree in message.items:
-                if decree is not None:
-                    self._check_learned(sender, slot, decree)
-                elif slot not in self.chosen or self.chosen[slot][0] > ballot:
-                    raise Violation("I6", f"replica {sender} says slot {slot} was chosen at {ballot_text(ballot)}")
+                self._check_learned(sender, slot, decree, ballot)
             self._check_prefix(sender, message.chosen_prefix)
-        elif isinstance(message, (Heartbeat, Prefix, Settled)):
+        elif isinstance(message, Settled):
+            self._check_prefix(sender, message.chosen_prefix)
+            if message.chosen_at != NO_BALLOT:
+                self._check_learned(sender, message.slot, None, message.chosen_at)
+        elif isinstance(message, (Heartbeat, Prefix)):
             self._check_prefix(sender, message.chosen_prefix)
 
     def received(self, to: ReplicaId, message: Message) -> None:
@@ -382,12 +383,19 @@ class Oracle:
             )
         raise Violation("I6", f"replica {replica} takes slot {slot} for chosen, in which nobody voted")
 
-    def _check_learned(self, replica: ReplicaId, slot: Slot, decree: Decree) -> None:
+    def _check_learned(self, replica: ReplicaId, slot: Slot, decree: Decree | None, ballot: Ballot) -> None:
+        """``replica`` says that ``decree`` is chosen in ``slot``, at ``ballot`` or below; None: whatever it is (rule-R5)."""
         known = self.chosen.get(slot)
         if known is None:
             raise Violation("I6", f"replica {replica} takes a decree of slot {slot} for chosen, which is not")
-        if known[1] != decree:
+        if decree is not None and known[1] != decree:
             raise Violation("I6", f"replica {replica} takes another decree for the chosen one of slot {slot}")
+        if known[0] > ballot:
+            raise Violation(
+                "I6",
+                f"replica {replica} says slot {slot} was chosen at {ballot_text(ballot)}, "
+                f"and it was first at {ballot_text(known[0])}",
+            )
 
     def _check_promise(self, sender: ReplicaId, page: Promise) -> None:
         """A promise must say all: what is left out reads as "never accepted"."""

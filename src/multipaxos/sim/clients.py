@@ -393,7 +393,7 @@ class ClientWorkload:
         self.world: World
         self.random = Random(0)
         self.restlessness = 0.0  # how often a client leaves a replica for no reason
-        self.rest_ns = 0  # how long a client rests, about, for every two requests: its work is to last as long as the faults
+        self.rest_ns = 0  # of a client, about, for every two requests: its work is to last as long as the faults
         self.resumed = 0
         self.moved = 0
         self.lost = 0
@@ -433,7 +433,8 @@ class ClientWorkload:
             mortal = Client(self, name, 8, 4_000, 1)
             self.clients.append(mortal)
             world.after(random.randrange(SECOND_NS), mortal.connect)
-            world.after(2 * SECOND_NS + random.randrange(profile.safety_ns), mortal.die)
+            # Early enough that a run need not wait long for the end of its session.
+            world.after(SECOND_NS // 2 + random.randrange(profile.safety_ns // 2), mortal.die)
 
     def make_service(self, process: Process) -> AnyService:
         """The real service."""

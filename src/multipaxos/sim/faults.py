@@ -16,6 +16,10 @@ from multipaxos.sim.swarm import DAMAGING, DISRUPTIVE, SECOND_NS
 if TYPE_CHECKING:
     from multipaxos.sim.world import World
 
+ENDING = ("process crash", "machine crash", "power loss")
+OF_DISKS = ("failed sync", "full disk", "hung disk", "slow disk")
+OF_TIME = ("pause", "pause inside a step", "suspend", "slow replica", "clock jump")
+
 COUNTED_WHEN_MET = ("failed sync", "pause inside a step")
 """Faults that lie in wait."""
 
@@ -46,11 +50,8 @@ class Nemesis:
             for to in world.ids:
                 if sender != to:
                     world.mend(sender, to)
-        world.slow.clear()
-        world.sluggish.clear()
-        world.interrupted.clear()
+        self._calm()
         world.kept_down.clear()
-        world.network.rates = type(world.network.rates)()
         for replica in world.ids:
             world.directories[replica].mend()
             world.unstall(replica)
@@ -60,6 +61,14 @@ class Nemesis:
             for peer in world.ids:
                 if replica < peer:
                     world.connect(replica, peer)
+
+    def _calm(self) -> None:
+        """Nothing is slow, late or lost any more."""
+        world = self.world
+        world.slow.clear()
+        world.sluggish.clear()
+        world.interrupted.clear()
+        world.network.rates = type(world.network.rates)()
 
     def heal_links(self) -> None:
         """End all cuts and clogs, and make the connections anew."""
@@ -89,10 +98,7 @@ class Nemesis:
             for to in core:
                 if sender != to:
                     world.mend(sender, to)
-        world.slow.clear()
-        world.sluggish.clear()
-        world.interrupted.clear()
-        world.network.rates = type(world.network.rates)()
+        self._calm()
         for replica in core:
             world.directories[replica].mend()
             world.unstall(replica)
@@ -147,72 +153,79 @@ class Nemesis:
             return
         if kind not in COUNTED_WHEN_MET:
             world.count(kind)
-        if kind == "process crash":
-            world.resume(victim)
-            world.crash(victim, False)
-            self._later(lasts, world.start, victim)
-        elif kind == "machine crash":
-            world.resume(victim)
-            world.crash(victim, True)
-            self._later(lasts, world.start, victim)
-        elif kind == "power loss":
-            for replica in world.ids:
-                world.resume(replica)
-                world.crash(replica, True)
-                self._later(world.random.randrange(SECOND_NS), world.start, replica)
-        elif kind == "failed sync":
-            world.directories[victim].fail_sync(world.random.choice((0, 0, 0, 1, 2)))
-        elif kind == "full disk":
-            world.directories[victim].blocks.space = world.random.choice((0, 2_000, 20_000))
-            self._later(lasts, self._free_space, victim)
-        elif kind == "disk stall":
-            world.stall(victim)
-            self._later(lasts, world.unstall, victim)
-        elif kind == "slow disk":
-            world.slow[victim] = world.random.choice((10, 100))
-            self._later(lasts, world.slow.pop, victim, 1)
-        elif kind == "pause":
-            if world.replicas[victim].is_up:
-                world.pause(victim)
-                self._later(lasts, world.resume, victim)
-        elif kind == "pause inside a step":
-            world.interrupted.append(victim)
-            self._later(lasts, world.resume, victim)
-        elif kind == "suspend":
-            # The machine sleeps: nothing of it moves, and its clocks show it when it wakes.
-            if world.replicas[victim].is_up:
-                world.pause(victim)
-                world.stall(victim)
-                self._later(lasts, self._wake_up, victim)
-        elif kind == "slow replica":
-            world.sluggish[victim] = world.random.randrange(10, 200) * MILLISECOND_NS
-            self._later(lasts, world.sluggish.pop, victim, 0)
-        elif kind == "one-way cut":
-            peer = self._other(victim)
-            pair = (victim, peer) if world.random.random() < 0.5 else (peer, victim)
-            self._cut([pair], lasts)
-        elif kind == "two-way cut":
-            self._cut(
-                [pair for peer in world.ids if peer != victim for pair in ((victim, peer), (peer, victim))], lasts
-            )
-        elif kind == "split":
-            # Single links break, in both directions: nobody is cut off, not everybody hears everybody (chained).
-            peer = self._other(victim)
-            self._cut([(victim, peer), (peer, victim)], lasts)
-        elif kind == "clog":
-            self._clog(lasts)
-        elif kind == "chained":
-            # Everybody hears the next in line, nobody else (papers: chained, constrained).
-            line = world.random.sample(world.ids, len(world.ids))
-            pairs = [(one, other) for at, one in enumerate(line) for other in line[at + 2 :]]
-            self._cut([*pairs, *((other, one) for one, other in pairs)], lasts)
-        elif kind == "clock jump":
-            self._jump(victim)
+        if kind in ENDING:
+            self._stop(kind, victim, lasts)
+        elif kind in OF_DISKS:
+            self._trouble_disk(kind, victim, lasts)
+        elif kind in OF_TIME:
+            self._delay(kind, victim, lasts)
         elif kind == "hand-over":
             leader = world.leader()
             if leader and world.replicas[leader].is_ready:
                 world.replicas[leader].give(Handover(self._other(leader)))
                 world.wake(world.replicas[leader], world.now)
+        else:
+            self._break_links(kind, victim, lasts)
+
+    def _stop(self, kind: str, victim: ReplicaId, lasts: int) -> None:
+        """Processes end, or their machines."""
+        world = self.world
+        victims = world.ids if kind == "power loss" else (victim,)
+        for replica in victims:
+            world.resume(replica)
+            world.crash(replica, kind != "process crash")
+            self._later(world.random.randrange(SECOND_NS) if len(victims) > 1 else lasts, self._restart, replica)
+
+    def _trouble_disk(self, kind: str, victim: ReplicaId, lasts: int) -> None:
+        world = self.world
+        if kind == "failed sync":
+            world.directories[victim].fail_sync(world.random.choice((0, 0, 0, 1, 2)))
+        elif kind == "full disk":
+            # For so long that the segments at hand are used up.
+            world.directories[victim].blocks.space = world.random.choice((0, 0, 2_000))
+            self._later(2 * SECOND_NS + lasts, self._free_space, victim)
+        elif kind == "hung disk":
+            world.stall(victim)
+            self._later(lasts, world.unstall, victim)
+        else:
+            world.slow[victim] = world.random.choice((10, 100))
+            self._later(lasts, world.slow.pop, victim, 1)
+
+    def _delay(self, kind: str, victim: ReplicaId, lasts: int) -> None:
+        """A process stands still or is slow, a machine sleeps, its clocks jump."""
+        world = self.world
+        if kind == "clock jump":
+            self._jump(victim)
+        elif kind == "slow replica":
+            world.sluggish[victim] = world.random.randrange(10, 200) * MILLISECOND_NS
+            self._later(lasts, world.sluggish.pop, victim, 0)
+        elif kind == "pause inside a step":
+            world.interrupted[victim] = lasts
+        elif world.replicas[victim].is_up:
+            world.pause(victim)
+            if kind == "suspend":
+                # The machine sleeps: nothing of it moves, and its clocks show it when it wakes.
+                world.stall(victim)
+            self._later(lasts, self._wake_up if kind == "suspend" else world.resume, victim)
+
+    def _break_links(self, kind: str, victim: ReplicaId, lasts: int) -> None:
+        world = self.world
+        peer = self._other(victim)
+        if kind == "one-way cut":
+            self._cut([(victim, peer) if world.random.random() < 0.5 else (peer, victim)], lasts)
+        elif kind == "two-way cut":
+            others = [other for other in world.ids if other != victim]
+            self._cut([pair for other in others for pair in ((victim, other), (other, victim))], lasts)
+        elif kind == "split":
+            # A single link breaks, in both directions: nobody is cut off, not everybody hears everybody.
+            self._cut([(victim, peer), (peer, victim)], lasts)
+        elif kind == "chained":
+            # Everybody hears the next in line, nobody else.
+            line = world.random.sample(world.ids, len(world.ids))
+            pairs = [(one, other) for at, one in enumerate(line) for other in line[at + 2 :]]
+            self._cut([*pairs, *((other, one) for one, other in pairs)], lasts)
+        else:
+            self._clog(lasts)
 
     def _wake_up(self, replica: ReplicaId) -> None:
         self.world.unstall(replica)
@@ -249,7 +262,7 @@ class Nemesis:
                 return  # somebody does not know the marks yet
             world.resume(victim)
             world.empty(victim)
-            self._later(lasts, world.start, victim)
+            self._later(lasts, self._restart, victim)
         elif not self._rot(kind, victim):
             return
         world.count(kind)
@@ -267,7 +280,19 @@ class Nemesis:
     def _crash_machine(self, replica: ReplicaId, lasts: int) -> None:
         self.world.resume(replica)
         self.world.crash(replica, True)
-        self._later(lasts, self.world.start, replica)
+        self._later(lasts, self._restart, replica)
+
+    def _restart(self, replica: ReplicaId) -> None:
+        """Start a process; now and then it ends again while it recovers, or soon after."""
+        world = self.world
+        world.start(replica)
+        if world.random.random() < 0.15:
+            self._later(world.random.randrange(world.profile.sync_max_ns), self._end_again, replica)
+
+    def _end_again(self, replica: ReplicaId) -> None:
+        world = self.world
+        world.crash(replica, world.random.random() < 0.5)
+        self._later(world.random.randrange(SECOND_NS), world.start, replica)
 
     def _free_space(self, replica: ReplicaId) -> None:
         self.world.directories[replica].blocks.space = None

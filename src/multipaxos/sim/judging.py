@@ -41,13 +41,13 @@ def judge(history: History) -> list[Finding]:
 def check_linearizability(
     history: History, timeline: Timeline | None = None, steps_max: int = STEPS_MAX
 ) -> list[Finding]:
-    """Each path by itself, and the tree as a whole where the history is short."""
+    """Each path by itself, and the tree as a whole where the history is short and no path is wrong already."""
     operations = operations_of(history, timeline)
     findings: list[Finding] = []
     for path, part in parts_of(operations):
         findings += _found(f"path {path}", check(OnePath(), part, steps_max))
     opened = sum(1 for operation in operations if operation.returned is None)
-    if len(operations) <= TREE_OPERATIONS_MAX and opened <= TREE_OPEN_MAX:
+    if not findings and len(operations) <= TREE_OPERATIONS_MAX and opened <= TREE_OPEN_MAX:
         findings += _found("the tree as a whole", check(WholeTree(), operations, steps_max))
     return findings
 

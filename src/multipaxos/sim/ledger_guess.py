@@ -360,7 +360,6 @@ class Guess:
                 return Finding(NAME, "I11", f"{name_of(call)} cannot have had this answer at zxid {zxid:#x}: {why}")
         elif known is not None and known.opens:
             znodes.open(known.opens)
-            self.timeline.opened[known.opens] = zxid
         elif kind == _END:
             self._end(session, zxid)
             changes = znodes.changes

@@ -97,7 +97,6 @@ class Replay:
                 self._next_zxid(chosen.time_ms)
                 self._owners[self._zxid] = owner
                 self._znodes.open(self._zxid)
-                self.timeline.opened[self._zxid] = self._zxid
                 self._done()
             elif present is not None and present == replaces:
                 self._owners[session] = owner
@@ -155,7 +154,10 @@ def _compare_session(session: int, calls: list[Call], replay: Replay, times: Tim
         calls = [call for call in calls if not _is_refused(call, refused, times)]
     matched = _match(calls, executed, times)
     if matched is None:
-        return [_accuse(session, calls, executed, times)]
+        by_request = _match(calls, executed, None)
+        if by_request is None:
+            return [_accuse(session, calls, executed)]
+        return _compare_replies(by_request, times)
     for call, made in matched:
         if not call.is_answered and made is not None:
             replay.timeline.executed[session, call.index] = made.zxid
@@ -171,9 +173,9 @@ def _is_refused(call: Call, refused: dict[tuple[int, bytes], Executed], times: T
 Pair = tuple[Call, Executed | None]
 
 
-def _match(calls: list[Call], executed: list[Executed], times: Times) -> list[Pair] | None:
+def _match(calls: list[Call], executed: list[Executed], times: Times | None) -> list[Pair] | None:
     """Which executed request is which call. Both are in the session's order; what was answered must have been executed,
-    with that answer; what was not may have been. None where that cannot be."""
+    with that answer (with any, without ``times``); what was not may have been. None where that cannot be."""
     pairs: list[Pair] = []
     doubts: list[tuple[int, int]] = []  # (pairs made, executed used): a call of unknown outcome that may have been it
     at = 0
@@ -191,7 +193,7 @@ def _match(calls: list[Call], executed: list[Executed], times: Times) -> list[Pa
                     at += 1
                 pairs.append((call, made if is_same else None))
                 continue
-            if made is not None and is_same and not _reply_differs(call, made, times):
+            if made is not None and is_same and (times is None or not _reply_differs(call, made, times)):
                 pairs.append((call, made))
                 at += 1
                 continue
@@ -208,8 +210,18 @@ def _reply_differs(call: Call, made: Executed, times: Times) -> str:
     return differs(made.answer, call.err, call.body, times)
 
 
-def _accuse(session: int, calls: list[Call], executed: list[Executed], times: Times) -> Finding:
-    """The first thing that is wrong with a session, in the words of its invariant."""
+def _compare_replies(pairs: list[Pair], times: Times) -> list[Finding]:
+    """The first reply that is not what the ledger gives."""
+    for call, made in pairs:
+        why = "" if made is None or not call.is_answered else _reply_differs(call, made, times)
+        if why:
+            invariant = "I14" if call.opcode == OP_CREATE and why.startswith("path") else "I11"
+            return [Finding(NAME, invariant, f"the ledger gives {name_of(call)} another answer: {why}")]
+    return []
+
+
+def _accuse(session: int, calls: list[Call], executed: list[Executed]) -> Finding:
+    """What is wrong with a session whose requests are not those the ledger executes."""
     left = list(executed)
     for call in calls:
         same = [made for made in left if (made.opcode, made.record) == (call.opcode, call.record)]
@@ -220,14 +232,12 @@ def _accuse(session: int, calls: list[Call], executed: list[Executed], times: Ti
         if not same:
             return Finding(NAME, "I8", f"{name_of(call)} was answered and stands in no chosen slot")
         if same[0] is not left[0]:
+            slot = same[0].slot
             return Finding(
-                NAME, "I12", f"{name_of(call)} is executed in slot {same[0].slot}, before an earlier one of its session"
+                NAME, "I12", f"{name_of(call)} is executed in slot {slot}, before an earlier one of its session"
             )
-        why = _reply_differs(call, left.pop(0), times)
-        if why:
-            invariant = "I14" if call.opcode == OP_CREATE and why.startswith("path") else "I11"
-            return Finding(NAME, invariant, f"the ledger gives {name_of(call)} another answer: {why}")
-    text = (
-        f"a request of session {session:#x} is executed in slot {left[0].slot if left else 0}, twice or out of nothing"
+        left.pop(0)
+    slot = left[0].slot if left else 0
+    return Finding(
+        NAME, "I11", f"a request of session {session:#x} is executed in slot {slot}, twice or out of nothing"
     )
-    return Finding(NAME, "I11", text)

@@ -20,7 +20,7 @@ FAULT_KINDS = (
     "power loss",
     "failed sync",
     "full disk",
-    "disk stall",
+    "hung disk",
     "slow disk",
     "flipped bit",
     "lost write",
@@ -74,7 +74,6 @@ class Profile:
     is_core_first: bool = False  # a mere majority is healed first, and must get on alone
     sessions: int = 3
     operations: int = 36  # of each session
-    pace_ns: int = 0  # how long a client thinks after an answer, about; 0: it does not
     plain_commands: int = 0  # in worlds without sessions: how many commands
     reads: int = 12  # linearizable reads asked of the core
 
@@ -134,8 +133,6 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
     if "power loss" in faults:
         faults["power loss"] = 0.5
     slow_disk = random.choice((1, 1, 4, 20))
-    safety_ns = (3 if is_impatient else random.choice((4, 5, 6))) * SECOND_NS
-    operations = random.choice((36, 40))
     return Profile(
         seed=seed,
         replicas=replicas,
@@ -143,19 +140,18 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
         settings=settings,
         window=random.choice((4, 16, 64)),
         outliving=random.choice((0.0, 0.0, 0.3, 1.0)),
-        segment_bytes=random.choice((8, 8, 16, 32)) << 10,
+        segment_bytes=random.choice((4, 8, 8, 16)) << 10,
         sync_min_ns=100 * MICROSECOND_NS,
         sync_max_ns=slow_disk * MILLISECOND_NS,
         turn_ns=random.choice((10, 200, 2_000)) * MICROSECOND_NS,
         skew_ppm=random.choice((0, 100, 20_000)),
-        safety_ns=safety_ns,
+        safety_ns=(3 if is_impatient else random.choice((4, 5, 6))) * SECOND_NS,
         faults=faults,
         fault_every_ns=random.choice((300, 600, 1_000)) * MILLISECOND_NS // (3 if is_impatient else 1),
         fault_lasts_ns=random.choice((300, 600, 1_200)) * MILLISECOND_NS // (3 if is_impatient else 1),
         leader_share=random.choice((0.3, 0.6, 0.9)),
         is_core_first=random.random() < 0.3,
         sessions=random.choice((3, 3, 4, 5)),
-        operations=operations,
-        pace_ns=random.choice((0, safety_ns // (2 * operations), safety_ns // operations)),
+        operations=random.choice((36, 40)),
         plain_commands=120 if is_plain else 0,
     )

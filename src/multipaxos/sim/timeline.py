@@ -5,42 +5,51 @@ It is filled in the order of zxids, once, and then asked.
 
 from bisect import bisect_right
 
-from multipaxos.sim.znode_model import CONFIG, Change, Znodes
+from multipaxos.sim.znode_model import BUILT_IN, Change, Znodes
 from multipaxos.wire.zookeeper import EVENT_CHILDREN_CHANGED, EVENT_CREATED, EVENT_DATA_CHANGED, EVENT_DELETED
+
+_State = tuple[bool, int, int]
+"""Whether a znode exists, its mzxid, its pzxid."""
 
 
 class Timeline:
     """All changes by zxid."""
 
-    __slots__ = ("_by_path", "changes", "ended", "executed", "final", "is_certain", "last", "opened", "zxids")
+    __slots__ = ("_by_path", "changes", "ended", "executed", "final", "is_certain", "zxids")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.zxids: list[int] = []  # of the changes beside
-        self.opened: dict[int, int] = {}  # session -> zxid
-        self.ended: dict[int, int] = {}
+        self.ended: dict[int, int] = {}  # session -> zxid
         self.executed: dict[tuple[int, int], int] = {}
         """(session, index) of requests of unknown outcome that took effect, and at which zxid."""
-        self.last = 0  # highest zxid
         self.is_certain = True
         """Whether nothing had to be guessed: of several pasts that explain all replies, only one explains all events."""
         self.final: Znodes | None = None
         """The tree behind the last change, where all changes are known."""
-        self._by_path: dict[str, tuple[list[int], list[int]]] = {}
+        self._by_path: dict[str, tuple[list[int], list[_State]]] = {}
 
     def changed(self, zxid: int, changes: list[Change]) -> None:
         """What happened at ``zxid``, in the order of events."""
         for change in changes:
             self.zxids.append(zxid)
             self.changes.append(change)
-        self.last = max(self.last, zxid)
 
     def index(self) -> None:
         """All is in: make it quick to ask."""
         for zxid, (kind, path) in zip(self.zxids, self.changes, strict=True):
-            zxids, kinds = self._by_path.setdefault(path, ([], []))
+            zxids, states = self._by_path.setdefault(path, ([], []))
+            exists, mzxid, pzxid = states[-1] if states else (path in BUILT_IN, 0, 0)
+            if kind == EVENT_CREATED:
+                exists, mzxid, pzxid = True, zxid, zxid
+            elif kind == EVENT_DELETED:
+                exists = False
+            elif kind == EVENT_DATA_CHANGED:
+                mzxid = zxid
+            elif kind == EVENT_CHILDREN_CHANGED:
+                pzxid = zxid
             zxids.append(zxid)
-            kinds.append(kind)
+            states.append((exists, mzxid, pzxid))
 
     def position(self, zxid: int) -> int:
         """How many changes there are up to ``zxid``."""
@@ -48,17 +57,6 @@ class Timeline:
 
     def state(self, path: str, zxid: int) -> tuple[bool, int, int]:
         """Whether ``path`` exists at ``zxid``, its mzxid, and its pzxid."""
-        exists = path in ("/", "/zookeeper", "/zookeeper/quota", CONFIG)
-        mzxid = pzxid = 0
-        zxids, kinds = self._by_path.get(path, ([], []))
-        for at in range(bisect_right(zxids, zxid)):
-            kind = kinds[at]
-            if kind == EVENT_CREATED:
-                exists, mzxid, pzxid = True, zxids[at], zxids[at]
-            elif kind == EVENT_DELETED:
-                exists = False
-            elif kind == EVENT_DATA_CHANGED:
-                mzxid = zxids[at]
-            elif kind == EVENT_CHILDREN_CHANGED:
-                pzxid = zxids[at]
-        return exists, mzxid, pzxid
+        zxids, states = self._by_path.get(path, ([], []))
+        at = bisect_right(zxids, zxid)
+        return states[at - 1] if at else (path in BUILT_IN, 0, 0)

@@ -1,8 +1,13 @@
 """The world of one seed: replicas, virtual time, one source of chance, an event queue.
 
-A run has two parts. In *safety mode* faults strike (``faults.py``) while clients work (``workload.py``); the oracle
-(``checkers.py``) watches every step. Then everything is healed, or first a mere majority, and in *liveness mode* all
-that is open must end within a bound and all replicas must come to hold the same (I16).
+A run has two parts. In *safety mode* faults strike (``faults.py``) while clients work (``workload.py``, ``clients.py``);
+the oracle (``checkers.py``) watches every step. Then everything is healed, or first a mere majority, and in *liveness
+mode* all that is open must end within a bound and all replicas must come to hold the same (I16). A replica that had to
+stop by name, because its disk was damaged or its directory emptied, is not asked for anything any more.
+
+Each replica keeps its directory with the shipped journal and recovery, on simulated blocks (``directory.py``). What its
+journal's thread does is done here, when virtual time says that it is done: a flush when its sync returns, a start when
+its copy is synced. Between begin and end a crash may strike, and the disk may hang.
 
 Nothing here depends on the machine it runs on: time is an integer, chance comes from ``random.Random(seed)`` alone, and
 no set is iterated. A seed is therefore a name for a run.
@@ -141,7 +146,7 @@ class World:
         self.kept_down: list[ReplicaId] = []  # not to be started while a mere majority shows that it gets on
         self.refused: dict[ReplicaId, str] = {}  # stopped for good, each with its reason
         self.sluggish: dict[ReplicaId, int] = {}  # replicas whose turns come late, and by how much
-        self.interrupted: list[ReplicaId] = []  # to be paused inside their next step
+        self.interrupted: dict[ReplicaId, int] = {}  # to be paused inside their next step, and for how long
         self.emptied: list[ReplicaId] = []  # registered with a directory that is gone
         self._refusals: dict[ReplicaId, list[ReplicaId]] = {}  # of an emptied one: who refused it
         self._starting: list[ReplicaId] = []  # recovering: what they read is not vouched for yet
@@ -222,6 +227,8 @@ class World:
         for replica in self.ids:
             self.after(self.random.randrange(50 * MILLISECOND_NS), self.start, replica)
         nemesis.begin()
+        if self.profile.skew_ppm:
+            self.count("clock drift")
         for _ in range(self.profile.reads):
             self.after(self.random.randrange(self.profile.safety_ns), self._ask_read)
         self._run_until(self._never, self.now + self.profile.safety_ns)
@@ -564,7 +571,7 @@ class World:
         self.steps += 1
         if self.interrupted and process.id in self.interrupted:
             # It has decided by what it knew, and stands still before, or while, that is carried out.
-            self.interrupted.remove(process.id)
+            self.after(self.interrupted.pop(process.id), self.resume, process.id)
             effects = process.step(self.now, self.random.getrandbits(32))
             process.interrupt(effects, self.random.random() < 0.5)
             process.is_paused = True

@@ -35,6 +35,8 @@ SCHEDULES: Final[dict[str, Callable[[], None]]] = {
         reigns.late_decision,
         reigns.gap_in_a_stream,
         reigns.late_write,
+        reigns.end_of_a_session,
+        reigns.clock_jumps,
         reigns.zxid_boundary,
         reigns.multi_fails_halfway,
         readers.late_reader,

@@ -3,8 +3,10 @@
 from multipaxos.coordination.commands import NO_OWNER, encode_attach, encode_expire, encode_request
 from multipaxos.coordination.machine import Machine
 from multipaxos.core.decree import NOOP
+from multipaxos.core.effects import Applied
 from multipaxos.core.settings import Settings
-from multipaxos.mutants.schedules.staging import MILLISECOND_NS, campaign, lose_power, require, take_over
+from multipaxos.mutants.schedules.staging import MILLISECOND_NS, SECOND_NS, campaign, lose_power, require, take_over
+from multipaxos.mutants.service_hunts import Gateway
 from multipaxos.sim.checkers import Expected
 from multipaxos.sim.history import History
 from multipaxos.sim.stage import Stage, led
@@ -128,6 +130,38 @@ def late_write() -> None:
         "rule-R9",
         f"a write of session {session:#x} by a connection it has left is executed after it moved",
     )
+
+
+def end_of_a_session() -> None:
+    """bug-E08: a client falls silent for ever. What its leader does then must stand in the ledger: whoever executes the same
+    commands comes to the same state."""
+    gateway = Gateway()
+    session, _ = gateway.connect(1)
+    gateway.service.connection_closed(1, gateway.now)
+    gateway.pass_time(10 * SECOND_NS)
+    assert session not in gateway.service.machine.sessions, "the session does not expire"
+    twin = Machine()
+    twin.begin_epoch(1, gateway.service.machine.reign)
+    for command in gateway.submitted:
+        twin.apply(command, 1, False)
+    require(
+        twin.digest() == gateway.service.machine.digest(),
+        "I7",
+        f"the leader has ended session {session:#x}, and the commands in the ledger do not",
+    )
+
+
+def clock_jumps() -> None:
+    """bug-D11: command time, which follows wall clocks, jumps an hour ahead. A client that was heard a second ago keeps its
+    session of four seconds."""
+    gateway = Gateway()
+    session, _ = gateway.connect(1)
+    service = gateway.service
+    other = encode_attach(0, (2, 1, 1), 10_000, NO_OWNER)
+    ahead_ms = gateway.now // MILLISECOND_NS + 3_600_000
+    service.applied(Applied(100, ahead_ms, 1, service.machine.reign, False, [(2, 0, other)], None), gateway.now)
+    gateway.pass_time(SECOND_NS)
+    require(session in service.machine.sessions, "rule-R24", f"session {session:#x} of 4 s is ended after a second")
 
 
 def zxid_boundary() -> None:
