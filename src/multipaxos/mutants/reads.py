@@ -150,7 +150,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         ("rule-R24", "rule-R25"),
-        (script("clock-jumps"), seeds("clients", 200)),
+        (script("clock-runs-fast"), seeds("clients", 200)),
     ),
     Mutant(
         ("rule-R19", "trap-T35"),

@@ -36,7 +36,7 @@ SCHEDULES: Final[dict[str, Callable[[], None]]] = {
         reigns.gap_in_a_stream,
         reigns.late_write,
         reigns.end_of_a_session,
-        reigns.clock_jumps,
+        reigns.clock_runs_fast,
         reigns.zxid_boundary,
         reigns.multi_fails_halfway,
         readers.late_reader,
