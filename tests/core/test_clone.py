@@ -1,8 +1,8 @@
 """``clone`` and ``fingerprint``: a copy goes its own way, and what is not in a fingerprint is left out on purpose.
 
-A town of replicas is driven at random, so that everything a replica may hold is met. Each attribute of each core class is then
-changed in a copy: the fingerprint must see it, unless it stands in one of the lists here, and must not, if it does. So a new
-attribute is in the fingerprint, or on a list with its reason, or these tests fail.
+A town of replicas is driven at random, so that everything a replica may hold is met. Each attribute of each core class is
+then changed in a copy: the fingerprint must see it, unless it stands in one of the lists here, and must not, if it does. So a
+new attribute is in the fingerprint, or on a list with its reason, or these tests fail.
 """
 
 from collections import deque
@@ -268,7 +268,7 @@ def test_each_attribute_is_in_the_fingerprint_or_left_out_on_purpose() -> None:
 
 
 def blurred(replica: Replica, random: Random) -> Replica:
-    """A copy that differs in whatever its fingerprint does not see, deadlines first: they are far off, each in another way."""
+    """A copy that differs in whatever its fingerprint does not see; its deadlines are far off, each in another way."""
     other = replica.clone()
     other.is_current = not other.is_current
     other._drawn = random.getrandbits(30)

@@ -196,16 +196,16 @@ def test_a_stage_does_nothing_by_itself() -> None:
     stage.start()
     assert stage.flight == []
     assert stage.oracle.prefix == 0
-    stage.elect(2)
-    assert stage.core(2).is_leading
-    stage.submit(2, "x")
-    assert [flying.to for flying in stage.find("Accept", slot=3)] == [1, 3]
+    stage.elect(1)  # the one that is favoured: it waits shortest
+    assert stage.core(1).is_leading
+    stage.submit(1, "x")
+    assert [flying.to for flying in stage.find("Accept", slot=3)] == [2, 3]
     assert isinstance(stage.find("Accept")[0].payload, Accept)
     assert stage.drop(to=3, kind="Accept") == 1
-    assert stage.deliver(1, "Accept", is_kept=True) == 1
-    assert stage.deliver(1, "Accept") == 1
+    assert stage.deliver(2, "Accept", is_kept=True) == 1
+    assert stage.deliver(2, "Accept") == 1
     stage.settle()
-    assert stage.executed(2) == ["x"]
+    assert stage.executed(1) == ["x"]
 
 
 def test_a_transcript_is_rewritten_to_what_happens() -> None:

@@ -2,10 +2,13 @@
 
 import pytest
 
+from multipaxos.core.ballot import ballot_of
 from multipaxos.core.messages import ReadAnswer, ReadQuery
+from multipaxos.core.records import AcceptedRecord
 from multipaxos.core.settings import Settings
 from multipaxos.service.clerk import Clerk
 from multipaxos.service.settings import ServiceSettings
+from multipaxos.sim.directory import Directory
 from multipaxos.sim.stage import Stage
 from multipaxos.wire.report import Report
 
@@ -161,3 +164,23 @@ def test_a_leader_that_stood_still_acknowledges_nothing_by_echoes_of_before() ->
     assert not is_acknowledged(5, 2 * SECOND + SECOND // 10)
     clerk.leadership(1, 7, 5, True, True, 4, 2 * SECOND + SECOND // 9)
     assert is_acknowledged(5, 2 * SECOND + SECOND // 9)
+
+
+def test_an_older_vote_is_not_handed_on_as_chosen_while_a_newer_one_waits_for_the_disk() -> None:
+    """Replica 1 has a vote in slot 4 on its disk. Then its disk hangs; another decree is chosen there at a higher ballot,
+    with its own vote still waiting; memory lets go of the slot; a laggard asks. The journal told the vote it could read,
+    which is another decree than the chosen one (rule-R5, I6)."""
+    directory = Directory(1, 7, 8192)
+    directory.start()
+    old, new = AcceptedRecord(ballot_of(1, 1), 4, b"old", 3), AcceptedRecord(ballot_of(2, 2), 4, b"new", 3)
+    for record in (AcceptedRecord(ballot_of(1, 1), 3, b"before", 2), old):
+        directory.append(record, 1)
+    directory.synced(directory.flush())
+    assert directory.read(3, 4, 1000) == [(3, ballot_of(1, 1), b"before"), (4, ballot_of(1, 1), b"old")]
+    directory.append(new, 2)
+    assert [slot for slot, _, _ in directory.read(3, 4, 1000)] == [3]
+    position = directory.flush()
+    assert [slot for slot, _, _ in directory.read(3, 4, 1000)] == [3]
+    assert directory.read(4, 4, 1000) == []
+    directory.synced(position)
+    assert directory.read(4, 4, 1000) == [(4, ballot_of(2, 2), b"new")]

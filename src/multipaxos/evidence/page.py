@@ -88,7 +88,8 @@ def _claims(store: Store) -> str:
     rows = [
         (
             "The explorer counts as others do",
-            _said(explored, "anchors", lambda found: f"{_agreeing(found)} published counts and deaths exactly; all of them in depth"),
+            _said(explored, "anchors", lambda found: f"{_agreeing(found)} published counts and deaths exactly, "
+                  "all of them in depth"),
             "`multipaxos verify anchors`",
         ),
         (

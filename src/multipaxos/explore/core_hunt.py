@@ -58,13 +58,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-REDUCTIONS: dict[str, str] = {
-    "prompt": "is_prompt",
-    "sweep": "is_sweeping",
-    "journals": "is_forgetting_journals",
-    "memo": "is_memoising",
-}
-"""What may be switched off, and the field of ``Scope`` that does so."""
+REDUCTIONS = ("prompt", "sweep", "journals", "memo")
+"""What may be switched off; see ``Scope``."""
 
 
 def main(arguments: list[str]) -> int:
@@ -72,14 +67,20 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m multipaxos.explore.core_hunt", description="Search a small world.")
     parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
     parser.add_argument("--only", choices=INVARIANTS, action="append", default=[])
-    parser.add_argument("--without", choices=sorted(REDUCTIONS), action="append", default=[])
+    parser.add_argument("--without", choices=REDUCTIONS, action="append", default=[])
     parser.add_argument("--states-max", type=int, default=0)
     parser.add_argument("--seconds-max", type=float, default=0.0)
     parser.add_argument("--json", action="store_true", help="nothing but the last line")
     given = parser.parse_args(arguments)
     only = tuple(given.only)
-    switches = {REDUCTIONS[name]: False for name in given.without}
-    scope = replace(PRESETS[given.preset].scope, is_judging_exceptions=False, **switches)
+    scope = replace(
+        PRESETS[given.preset].scope,
+        is_judging_exceptions=False,
+        is_prompt="prompt" not in given.without,
+        is_sweeping="sweep" not in given.without,
+        is_forgetting_journals="journals" not in given.without,
+        is_memoising="memo" not in given.without,
+    )
     world = CoreWorld(scope, only)
     result = explore(world, Bounds(states_max=given.states_max, seconds_max=given.seconds_max))
     if not given.json:

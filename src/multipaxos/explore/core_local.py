@@ -563,13 +563,13 @@ class Locals:
             records = tuple([record for batch, _ in covered for record in batch])
             released = tuple([sent for _, gated in covered for sent in gated])
             journal = local.journal and self.extended(local.journal, records)
-            witness = kept(local.witness, records)
-            text = judge_released(local.replica.id, tuple([message for _, message in released]), witness)
+            verdict = judge_released(local.replica.id, released, kept(local.witness, records))
+            witness = verdict.witness
             if length == len(local.pending):
                 witness = witness._replace(votes=unlearned(witness.votes, local.replica))
             after = self.intern(local.index, local.replica, witness, journal, False, local.pending[length:])
             out = self.bits(released) | self.votes(local.replica.id, records)
-            moves.append(Move(SYNC, local, after, Verdict(witness, (text,) if text else (), (), 0), out, 0))
+            moves.append(Move(SYNC, local, after, verdict, out, 0))
         return self.originated(local, SYNC, tuple(moves))
 
     # Bits

@@ -77,14 +77,7 @@ def judge(step: Step, before: Witness, quorum: int, durable: int, is_gate_open: 
     unjustified, text = _proposals(step, basis)
     notes.append(text)
     leaving = step.early + step.gated if is_gate_open else step.early
-    used = before.used
-    for _, message in leaving:
-        if isinstance(message, (Prepare, Accept)) and message.sender == now.id:
-            if owner_of(message.ballot) != now.id:
-                notes.append(f"I4: replica {now.id} uses {ballot_text(message.ballot)}, which is not of its class")
-            elif message.ballot <= before.before:
-                notes.append(f"I4: replica {now.id} uses {ballot_text(message.ballot)} again, after it started anew")
-            used = max(used, message.ballot)
+    notes.extend([_ballot_broken(now.id, message, before) for _, message in leaving])
     notes.extend([_too_early(now.id, message, before) for _, message in step.early])
     if is_gate_open:
         notes.extend([_too_early(now.id, message, witness) for _, message in step.gated])
@@ -102,7 +95,7 @@ def judge(step: Step, before: Witness, quorum: int, durable: int, is_gate_open: 
         witness.promised,
         unlearned(witness.votes, now) if is_gate_open else witness.votes,
         before.before,
-        used,
+        used(now.id, leaving, before),
         heard if leadership is None else (),
         basis if leadership is not None else None,
     )
@@ -124,12 +117,27 @@ def judge_restart(now: Replica, before: Witness, records: tuple[Record, ...], ap
     return Verdict(witness, tuple([note for note in notes if note]), (), 0)
 
 
-def judge_released(replica: ReplicaId, released: tuple[Message, ...], witness: Witness) -> str:
+def judge_released(replica: ReplicaId, released: tuple[Sent, ...], witness: Witness) -> Verdict:
     """What left after a sync, by the notes as of that sync."""
-    for message in released:
-        text = _too_early(replica, message, witness)
-        if text:
-            return text
+    notes = [_too_early(replica, message, witness) for _, message in released]
+    notes.extend([_ballot_broken(replica, message, witness) for _, message in released])
+    after = witness._replace(used=used(replica, released, witness))
+    return Verdict(after, tuple([note for note in notes if note]), (), 0)
+
+
+def used(replica: ReplicaId, leaving: tuple[Sent, ...], before: Witness) -> Ballot:
+    """The highest own ballot that this start has told others of."""
+    own = [m.ballot for _, m in leaving if isinstance(m, (Prepare, Accept)) and m.sender == replica]
+    return max([before.used, *own])
+
+
+def _ballot_broken(replica: ReplicaId, message: Message, before: Witness) -> str:
+    if not isinstance(message, (Prepare, Accept)) or message.sender != replica:
+        return ""
+    if owner_of(message.ballot) != replica:
+        return f"I4: replica {replica} uses {ballot_text(message.ballot)}, which is not of its class"
+    if message.ballot <= before.before:
+        return f"I4: replica {replica} uses {ballot_text(message.ballot)} again, after it started anew"
     return ""
 
 

@@ -23,7 +23,7 @@ import google_crc32c
 
 from multipaxos.core.ballot import NO_BALLOT, Ballot, ReplicaId, Slot, ballot_text
 from multipaxos.core.decree import Decree
-from multipaxos.core.records import AcceptedRecord, PromisedRecord, Record
+from multipaxos.core.records import AcceptedRecord, LearnedRecord, PromisedRecord, Record
 from multipaxos.sim import damage
 from multipaxos.sim.blocks import CHANGING, BlockDisk
 from multipaxos.sim.checkers import Violation
@@ -135,6 +135,10 @@ class Directory:
     def read(self, first: Slot, last: Slot, bytes_max: int) -> list[tuple[Slot, Ballot, Decree]]:
         """Decrees for a laggard; nothing where the journal finds that they have rotted."""
         assert self._journal is not None
+        for record in self.records[self._given :]:
+            # A running replica's journal has these at once, and reads nothing from the lowest of them on.
+            if isinstance(record, (AcceptedRecord, LearnedRecord)):
+                last = min(last, record.slot - 1)
         try:
             return self._journal.read(first, last, bytes_enough=bytes_max)
         except JournalDamaged:

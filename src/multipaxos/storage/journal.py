@@ -677,13 +677,19 @@ class Journal:
     def read(self, first: Slot, last: Slot, group: int = 0, bytes_enough: int = 0) -> list[tuple[Slot, Ballot, Decree]]:
         """What was learned, else accepted, last in each of the slots ``first`` to ``last``, ascending.
 
-        For catch-up: the caller asks for slots it knows to be chosen. Slots without a durable record are left out. With
-        ``bytes_enough`` it may end early, once the decrees make so many bytes; it then returns at least the lowest slot
-        there is, and leaves out no slot below the highest it returns. Raises JournalDamaged where a record has rotted
-        since it was written: nothing is returned that was not checked.
+        For catch-up: the caller asks for slots it knows to be chosen. Slots without a durable record are left out, and so
+        are all from the lowest on of which a record still waits: that one, not an older vote, may be what was chosen
+        (rule-R5). With ``bytes_enough`` it may end early, once the decrees make so many bytes; it then returns at least the
+        lowest slot there is, and leaves out no slot below the highest it returns. Raises JournalDamaged where a record has
+        rotted since it was written: nothing is returned that was not checked.
         """
         self._check()
         with self._lock:
+            writing = self._writing
+            for tally in [self._tally] if writing is None else [self._tally, writing.tally]:
+                reach = tally.reach.get(group)
+                if reach is not None:
+                    last = min(last, reach[0] - 1)
             last, stretches = self._index.find(group, first, last, bytes_enough)
             places = list(self._places)
         bases = [place.base for place in places]
