@@ -563,7 +563,7 @@ class Locals:
             records = tuple([record for batch, _ in covered for record in batch])
             released = tuple([sent for _, gated in covered for sent in gated])
             journal = local.journal and self.extended(local.journal, records)
-            verdict = judge_released(local.replica.id, released, kept(local.witness, records))
+            verdict = judge_released(local.replica.id, released, local.witness, kept(local.witness, records))
             witness = verdict.witness
             if length == len(local.pending):
                 witness = witness._replace(votes=unlearned(witness.votes, local.replica))

@@ -81,10 +81,8 @@ def judge(step: Step, before: Witness, quorum: int, durable: int, is_gate_open: 
     notes.extend([_too_early(now.id, message, before) for _, message in step.early])
     if is_gate_open:
         notes.extend([_too_early(now.id, message, witness) for _, message in step.gated])
-        promises = [message for _, message in step.gated if isinstance(message, Promise)]
-        notes.extend([_left_out(message, witness, now) for message in promises])
-        if any(message.ballot < before.promised for message in promises):
-            notes.append(f"I3: replica {now.id} promises a ballot below {ballot_text(before.promised)}")
+        notes.extend([_too_low(now.id, message, before) for _, message in step.gated])
+        notes.extend([_left_out(message, witness, now) for _, message in step.gated if isinstance(message, Promise)])
     if now.promised < witness.promised:
         notes.append(
             f"I3: replica {now.id} stands at promise {ballot_text(now.promised)}, below {ballot_text(witness.promised)}"
@@ -117,9 +115,10 @@ def judge_restart(now: Replica, before: Witness, records: tuple[Record, ...], ap
     return Verdict(witness, tuple([note for note in notes if note]), (), 0)
 
 
-def judge_released(replica: ReplicaId, released: tuple[Sent, ...], witness: Witness) -> Verdict:
-    """What left after a sync, by the notes as of that sync."""
-    notes = [_too_early(replica, message, witness) for _, message in released]
+def judge_released(replica: ReplicaId, released: tuple[Sent, ...], before: Witness, witness: Witness) -> Verdict:
+    """What left after a sync, by the notes before that sync and after it."""
+    notes = [_too_low(replica, message, before) for _, message in released]
+    notes += [_too_early(replica, message, witness) for _, message in released]
     notes.extend([_ballot_broken(replica, message, witness) for _, message in released])
     after = witness._replace(used=used(replica, released, witness))
     return Verdict(after, tuple([note for note in notes if note]), (), 0)
@@ -196,6 +195,12 @@ def _too_early(replica: ReplicaId, message: Message, durable: Witness) -> str:
             return f"I8: replica {replica} promises {ballot_text(message.ballot)} before that is durable"
     elif isinstance(message, Prepare) and message.ballot > durable.promised:
         return f"I8: replica {replica} campaigns at {ballot_text(message.ballot)} before that is durable"
+    return ""
+
+
+def _too_low(replica: ReplicaId, message: Message, durable: Witness) -> str:
+    if isinstance(message, Promise) and message.ballot < durable.promised:
+        return f"I3: replica {replica} promises {ballot_text(message.ballot)}, below {ballot_text(durable.promised)}"
     return ""
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from multipaxos.sim.blocks import SECTOR, BlockDisk, Inode
 from multipaxos.storage.identity import INCARNATION, MARK
-from multipaxos.storage.promise import COPIES, copy_name
+from multipaxos.storage.promise import COPIES, copy_name, read_copy
 from multipaxos.storage.record import HEADER_BYTES, SEAL, UnreadableRecord, scan, seed_of
 from multipaxos.storage.segment import Head, read_head, segment_name, segment_number
 
@@ -125,16 +125,23 @@ def flip_harmless(blocks: BlockDisk, mark: int, random: Random) -> bool:
     return True
 
 
+def flip_copy(blocks: BlockDisk, random: Random) -> None:
+    """Flip a bit of one copy of the promises: the other one is enough."""
+    _flip_file(blocks, copy_name(random.choice(COPIES)), random, HEADER_BYTES + 32)
+
+
+def are_copies_lost(blocks: BlockDisk, mark: int) -> bool:
+    """Whether neither copy of the promises can be read: what a crash in the writing of one leaves where the other rotted."""
+    return all(read_copy(blocks, seed_of(mark), copy) is None for copy in COPIES)
+
+
 def flip(blocks: BlockDisk, mark: int, random: Random) -> str:
     """Flip a bit that matters; says where, or nothing where there is none."""
     places = places_in(blocks, mark)
     how = random.random()
-    if how < 0.12:
-        copy = copy_name(random.choice(COPIES))
-        return _flip_file(blocks, copy, random, 100)
-    if how < 0.18:
+    if how < 0.07:
         return _flip_file(blocks, random.choice((MARK, INCARNATION)), random, 1 << 20)
-    extents = places.heads if how < 0.28 else places.sealed
+    extents = places.heads if how < 0.17 else places.sealed
     if not extents:
         return ""
     extent = random.choices(extents, [extent.last - extent.first for extent in extents])[0]

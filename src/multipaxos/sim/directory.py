@@ -58,7 +58,7 @@ class Directory:
 
     __slots__ = (
         "_elsewhere", "_given", "_handed_at", "_highest", "_is_flushing", "_journal", "_replica", "_segment_bytes",
-        "_unprepared", "_vouched", "blocks", "damage", "durable", "has_failed", "mark", "records",
+        "_unprepared", "_vouched", "blocks", "damage", "durable", "has_failed", "is_copy_rotten", "mark", "records",
         "rotten_reads",
     )  # fmt: skip
 
@@ -67,6 +67,7 @@ class Directory:
         self.records: list[Record] = []  # all the journal was given and may still hold
         self.durable = 0
         self.damage: list[str] = []  # for which a start may refuse: on the disk it may outlive many starts
+        self.is_copy_rotten = False  # of the promises; made anew by the next start
         self.rotten_reads = 0  # reads that found damage
         self.has_failed = False  # a sync has: the process must stop
         self.mark = mark
@@ -259,6 +260,21 @@ class Directory:
         """Flip a bit where it matters; whether there was a place for it."""
         return self._damaged(damage.flip(self.blocks, self.mark, random))
 
+    def rot_copy(self, random: Random) -> None:
+        """Flip a bit in one of the copies of the promises."""
+        damage.flip_copy(self.blocks, random)
+        self.is_copy_rotten = True
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing on its disk is known to have rotted."""
+        return not self.damage and not self.is_copy_rotten
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether the last start had a reason to refuse: damage, or one copy that rotted and one that a crash tore."""
+        return bool(self.damage) or (self.is_copy_rotten and damage.are_copies_lost(self.blocks, self.mark))
+
     def rot_harmlessly(self, random: Random) -> bool:
         """Flip a bit behind the end of the journal, for which nothing may refuse."""
         return damage.flip_harmless(self.blocks, self.mark, random)
@@ -322,6 +338,7 @@ class Directory:
         self._given = kept
         self._handed_at = deque([0] * (kept - self.durable))
         self._unprepared = 0
+        self.is_copy_rotten = False
 
     def _after(self) -> str:
         return f", after {', '.join(self.damage)}" if self.damage else ""

@@ -142,7 +142,7 @@ class Nemesis:
 
     def _is_sound(self, replica: ReplicaId) -> bool:
         world = self.world
-        return replica not in world.refused and replica not in world.emptied and not world.directories[replica].damage
+        return replica not in world.refused and replica not in world.emptied and world.directories[replica].is_sound
 
     def _do(self, kind: str, victim: ReplicaId, at_least: int = 0) -> None:
         world = self.world
@@ -274,6 +274,9 @@ class Nemesis:
         """Whether there was a place for it."""
         directory, random = self.world.directories[victim], self.world.random
         if kind == "flipped bit":
+            if random.random() < 0.15:
+                directory.rot_copy(random)
+                return True
             return directory.rot(random)
         return directory.lose_write(random) if kind == "lost write" else directory.misdirect_write(random)
 

@@ -24,7 +24,6 @@ from multipaxos.wire.jute import MalformedRecord
 from multipaxos.wire.zookeeper import (
     FLAG_SEQUENTIAL,
     OP_CLOSE_SESSION,
-    OP_GET_DATA,
     OP_SET_ACL,
     OP_SYNC,
     CreateRequest,
@@ -34,7 +33,6 @@ from multipaxos.wire.zookeeper import (
     SetDataRequest,
     VersionedPath,
     WatchedPath,
-    decode_data_stat,
     decode_request,
 )
 
@@ -62,8 +60,6 @@ class Open:
     """The znodes it may change, parents of created and deleted ones among them."""
     depends: tuple[str, ...]
     """The znodes that decide whether it succeeds."""
-    pinned: int = 0
-    """Its zxid, where somebody saw a value that it alone can have written; else 0."""
 
 
 @dataclass(slots=True)
@@ -92,7 +88,6 @@ class Known:
     closes: int = 0
     events: list[Change] = field(default_factory=list)
     is_seen: bool = False  # somebody was shown a change of it
-    pinned: Call | None = None  # the write of unknown outcome that stands here
 
 
 class Guess:
@@ -150,27 +145,6 @@ class Guess:
         for event in history.events:
             if event.zxid > 0:
                 self._at(event.zxid).events.append((event.kind, event.path))
-        self._pin(history)
-
-    def _pin(self, history: History) -> None:
-        """Find the writes of unknown outcome whose values were read: values are written once, so these did happen, at the
-        mzxid that was shown."""
-        seen: dict[tuple[str, bytes], int] = {}
-        writers: dict[tuple[str, bytes], list[Open]] = {}
-        for call in history.calls:
-            if call.is_answered and call.err == 0 and call.opcode == OP_GET_DATA:
-                data, stat = decode_data_stat(call.body)
-                if data:
-                    seen[call.path, data] = stat.mzxid
-        for each in self._open:
-            for value in _values_of(each.call):
-                if value in seen:
-                    writers.setdefault(value, []).append(each)
-        for value, opened in writers.items():
-            known = self._at(seen[value])
-            if len(opened) == 1 and known.call is None:
-                known.pinned = opened[0].call
-                opened[0].pinned = seen[value]
 
     def _bound(self, calls: list[Call], floors: dict[tuple[int, int], int]) -> None:
         """Between which zxids the writes of unknown outcome of one session may stand."""
@@ -349,11 +323,9 @@ class Guess:
             return [(_NOTHING, 0, None)]
         if zxid & 0xFFFFFFFF == 0:
             return [(_NOTHING, 0, None)]
-        if known is not None and known.pinned is not None:
-            return [(_CALL, known.pinned.session, known.pinned)]
         found: list[Filler] = []
         for each in self._open:
-            if not each.pinned and each.above < zxid < each.below and self._comes_next(each.call):
+            if each.above < zxid < each.below and self._comes_next(each.call):
                 found.append((_CALL, each.call.session, each.call))
         for session, ephemerals in self._znodes.sessions.items():
             if ephemerals and self._last.get(session, 0) < zxid:
@@ -392,8 +364,6 @@ class Guess:
             self._end(session, zxid)
             changes = znodes.changes
         elif kind == _CALL and call is not None:
-            if not self._comes_next(call):
-                return Finding(NAME, "I12", f"{name_of(call)} takes effect at zxid {zxid:#x}, behind a later one")
             if call.opcode == OP_CLOSE_SESSION:
                 if session not in znodes.sessions:
                     return Finding(NAME, "I11", f"{name_of(call)} had no session to close")
@@ -416,22 +386,6 @@ class Guess:
     def _end(self, session: int, zxid: int) -> None:
         self._znodes.end(session, zxid)
         self._ended.append((session, zxid))
-
-
-def _values_of(call: Call) -> list[tuple[str, bytes]]:
-    """The values a request writes, by path: of sequential creates nobody knows the path."""
-    try:
-        request = decode_request(call.opcode, call.record)
-    except MalformedRecord:
-        return []
-    operations = request.operations if isinstance(request, MultiRequest) else [(call.opcode, request)]
-    found: list[tuple[str, bytes]] = []
-    for _, operation in operations:
-        is_set = isinstance(operation, SetDataRequest)
-        is_create = isinstance(operation, CreateRequest) and not operation.flags & FLAG_SEQUENTIAL
-        if isinstance(operation, (SetDataRequest, CreateRequest)) and (is_set or is_create) and operation.data:
-            found.append((operation.path, operation.data))
-    return found
 
 
 def _paths_of(call: Call) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -132,6 +132,8 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
         faults[random.choice(DISRUPTIVE)] = 2.0
     if "power loss" in faults:
         faults["power loss"] = 0.5
+    if "flipped bit" in faults:
+        faults["flipped bit"] = 4.0  # strikes late only
     slow_disk = random.choice((1, 1, 4, 20))
     return Profile(
         seed=seed,

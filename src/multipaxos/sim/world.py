@@ -326,7 +326,7 @@ class World:
             directory.crash_process(self.random)
             self.after(FULL_RETRY_NS, self.start, process.id)
             return
-        if not directory.damage:
+        if not directory.may_refuse:
             raise Violation("rule-R34", f"replica {process.id} refuses to start, though nothing was damaged: {refusal}")
         self.note(f"refused {process.id}")
         self.count("stopped with a reason")
