@@ -18,9 +18,7 @@ Knows nothing of other replicas but their messages, and nothing of the search.
 """
 
 from collections.abc import Callable
-from itertools import count
 from typing import Final
-from weakref import WeakValueDictionary
 
 from multipaxos.core.ballot import NO_BALLOT, Ballot, ReplicaId, Slot, owner_of
 from multipaxos.core.decree import NOOP, Decree
@@ -130,7 +128,7 @@ class Local:
 
     __slots__ = (
         "acceptor", "answers", "digest", "fetches", "ignored", "index", "is_doomed", "journal", "learned", "learned_mask",
-        "locals", "marks", "moves", "origin", "own", "past_mask", "pending", "rated_mask", "replica", "standing", "survivor",
+        "locals", "marks", "moves", "number", "origin", "own", "past_mask", "pending", "rated_mask", "replica", "standing", "survivor",
         "witness",
     )  # fmt: skip
 
@@ -153,6 +151,7 @@ class Local:
         self.is_doomed = is_doomed
         self.pending = pending
         self.digest = mark
+        self.number = len(locals_.known)  # as this process met them
         self.marks = 0  # of the constants LEADS to BEYOND_BALLOTS
         self.acceptor = digest((replica.id, replica.acceptor.fingerprint()))
         self.learned: dict[Slot, Decree] = {}
@@ -172,15 +171,6 @@ class Local:
         self.answers: dict[int, tuple[Item, ...]] = {}  # by the bit of a fetch
         self.survivor: Local | None = None  # the same, once no crash is left for it
         self.origin: tuple[Local, Event, int] | None = None  # from where, by what, which of its outcomes
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """To a forked process a state travels as the way to it, which that process goes by itself if it must."""
-        origin = self.origin
-        if origin is None:
-            return (_local_at, (self.locals.number, self.digest, None, None, 0))
-        before, event, outcome = origin
-        told = event if isinstance(event, str) else (event.to, event.message)
-        return (_local_at, (self.locals.number, self.digest, before, told, outcome))
 
     def past_of(self, arriving: int) -> int:
         """Which of these messages to this replica can do nothing any more."""
@@ -219,24 +209,6 @@ class Move:
         self.judged: dict[int, str] = {}  # what is wrong with it, by the number of what is chosen
 
 
-_numbers = count()
-_all_locals: WeakValueDictionary[int, "Locals"] = WeakValueDictionary()
-"""By number, which is the same in every process forked from this one."""
-
-
-def _local_at(
-    number: int, mark: int, before: Local | None, told: str | tuple[ReplicaId, Message] | None, outcome: int
-) -> Local:
-    """The local state that another process speaks of."""
-    locals_ = _all_locals[number]
-    found = locals_.known.get(mark)
-    if found is None:
-        assert before is not None and told is not None, "the initial states are known everywhere"
-        found = locals_.follow(before, told, outcome)
-        assert found.digest == mark, "a step of the core gives the same in every process"
-    return found
-
-
 class Locals:
     """All local states met so far, and how to find more."""
 
@@ -249,8 +221,6 @@ class Locals:
         self.carried = carried(scope)
         self.exceptions = 0
         self.runs = 0  # of the core
-        self.number = next(_numbers)
-        _all_locals[self.number] = self
         self.known: dict[int, Local] = {}
         self.journals: dict[int, Journal] = {}
 
@@ -406,13 +376,13 @@ class Locals:
                 local.answers[fetch.bit] = found
         return found
 
-    def follow(self, before: Local, told: str | tuple[ReplicaId, Message], outcome: int) -> Local:
+    def follow(self, before: Local, event: Event, outcome: int) -> Local:
         """Where outcome number so and so of an event leads."""
-        if told == SURVIVES:
+        if event == SURVIVES:
             return self.survivor(before)
-        if not isinstance(told, str):
-            return self.on_message(before, self.past.sent(*told))[outcome].after
-        return [move for move in self.on_its_own(before) if move.event == told][outcome].after
+        if not isinstance(event, str):
+            return self.on_message(before, event)[outcome].after
+        return [move for move in self.on_its_own(before) if move.event == event][outcome].after
 
     # Outcomes
 

@@ -25,8 +25,8 @@ the core raises no exception, which includes what it asserts itself, and ``Repli
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
-from weakref import WeakValueDictionary
+from os import getpid
+from typing import Final, cast
 
 from multipaxos.core.ballot import ReplicaId, ballot_of
 from multipaxos.core.decree import encode_configuration
@@ -52,8 +52,9 @@ from multipaxos.explore.core_local import (
     campaign,
     list_of,
 )
-from multipaxos.explore.core_past import Past, Vote, digest
+from multipaxos.explore.core_past import Past, digest
 from multipaxos.explore.core_scope import BORN, Scope
+from multipaxos.explore.core_travel import Hearing, News, Parcel, Telling
 from multipaxos.explore.core_witness import Witness, basis_of, kept
 from multipaxos.explore.core_words import decree_text, replica_text
 from multipaxos.explore.model import Always, Distinct, Model, Sometimes
@@ -69,9 +70,6 @@ SLOTS_MET: Final = "bound met: slots"
 CRASHES_MET: Final = "bound met: crashes"
 
 INVARIANTS: Final = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "exception")
-
-_worlds: WeakValueDictionary[int, "CoreWorld"] = WeakValueDictionary()
-"""By number, so that a state sent to a forked process finds the same world there."""
 
 
 class CoreState:
@@ -89,30 +87,6 @@ class CoreState:
         self.crashes = crashes
         self.broken = broken
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Bits and local states are numbered by each process for itself, so they travel as what they are."""
-        items = tuple([(item.to, item.message, item.vote) for item in self.world.past.of(self.net)])
-        return (_state, (self.world.number, self.locals, items, self.crashes, self.broken))
-
-
-def _state(
-    number: int,
-    locals_: tuple[Local, ...],
-    items: tuple[tuple[ReplicaId, Message | None, Vote | None], ...],
-    crashes: int,
-    broken: str,
-) -> CoreState:
-    """A state that another process speaks of."""
-    world = _worlds[number]
-    past = world.past
-    net = 0
-    for to, message, vote in items:
-        if vote is not None:
-            net |= past.voted(vote).bit
-        elif message is not None:
-            net |= past.sent(to, message).bit
-    return CoreState(world, locals_, net, past.hash(net), crashes, broken)
-
 
 class CoreWorld(Model[CoreState]):
     """The model of a scope. ``only`` names the invariants to judge by, () all."""
@@ -124,8 +98,6 @@ class CoreWorld(Model[CoreState]):
         self.start = Start(scope, list_of(scope), settings)
         self.past = Past(scope.replicas, self.start.base)
         self.locals = Locals(scope, self.past, list_of(scope), settings)
-        self.number = self.locals.number
-        _worlds[self.number] = self
         self.allowed = scope.allowed()
         self.crash_marks = [digest(("crashes", left)) for left in range(scope.crashes + 1)]
         self.first = self._first()
@@ -144,6 +116,8 @@ class CoreWorld(Model[CoreState]):
             Distinct("acceptor states", acceptors),
             *[Distinct(f"local states of replica {id_}", local_digest(id_ - 1)) for id_ in scope.replicas],
         )
+        self.telling: dict[int, Telling] = {}  # by the number of the other process
+        self.hearing: dict[int, Hearing] = {}  # by its id
         self.always: Sequence[Always[CoreState]] = tuple([Always(name, broken_by(name)) for name in only or INVARIANTS])
 
     # The model
@@ -257,6 +231,37 @@ class CoreWorld(Model[CoreState]):
         for local in state.locals:
             found ^= local.digest
         return found ^ digest(state.broken) if state.broken else found
+
+    # The way to another process
+
+    def pack_for(self, state: CoreState, shard: int) -> object:
+        """See ``core_travel.py``."""
+        telling = self.telling.setdefault(shard, Telling())
+        telling.tell_items(state.net, self.past)
+        for local in state.locals:
+            telling.tell_local(local, self.past)
+        numbers = tuple([local.number for local in state.locals])
+        parcel: Parcel = (getpid(), numbers, state.net, state.crashes, state.broken)
+        return parcel
+
+    def news_for(self, shard: int) -> object:
+        """What ``shard`` must hear before it can unpack what was packed for it."""
+        return self.telling.setdefault(shard, Telling()).take_news(getpid())
+
+    def hear(self, news: object) -> None:
+        """What another process has told."""
+        sender, items, locals_ = cast(News, news)
+        self.hearing.setdefault(sender, Hearing()).hear(items, locals_, self.locals)
+
+    def unpack(self, packed: object) -> CoreState:
+        """The state again: of this process's own queue, or a parcel."""
+        if isinstance(packed, CoreState):
+            return packed
+        sender, numbers, theirs, crashes, broken = cast(Parcel, packed)
+        hearing = self.hearing[sender]
+        net = hearing.net(theirs)
+        stand = tuple([hearing.locals[number] for number in numbers])
+        return CoreState(self, stand, net, self.past.hash(net), crashes, broken)
 
     def describe(self, state: CoreState) -> str:
         """The replicas, one a line, and what is chosen."""

@@ -160,7 +160,10 @@ def serve(
             if order[0] == "round":
                 _, letters, seconds = order
                 for letter in letters:
-                    shard.receive(pickle.loads(letter))
+                    news, parcels = pickle.loads(letter)
+                    if news is not None:
+                        model.hear(news)
+                    shard.receive(parcels)
                 shard.expand(monotonic() + seconds)
                 line.send((shard.standing(), hand_out(shard)))
             elif order[0] == "turn":
@@ -180,7 +183,8 @@ def hand_out(shard: Shard[State]) -> list[tuple[int, bytes]]:
     outgoing: list[tuple[int, bytes]] = []
     for owner, parcels in enumerate(shard.outboxes):
         if parcels:
-            outgoing.append((owner, pickle.dumps(parcels, pickle.HIGHEST_PROTOCOL)))
+            letter = (shard.model.news_for(owner), parcels)
+            outgoing.append((owner, pickle.dumps(letter, pickle.HIGHEST_PROTOCOL)))
             emptied: list[Parcel] = []
             shard.outboxes[owner] = emptied
     return outgoing

@@ -106,3 +106,16 @@ class Model(ABC, Generic[State]):
     def unpack(self, packed: object) -> State:
         """The state again."""
         return packed  # type: ignore[return-value]
+
+    # A model that numbers parts of its states for itself, in each process in another way, tells the others of its numbers:
+
+    def pack_for(self, state: State, shard: int) -> object:
+        """A picklable form for that process, which may hold numbers of this one; there it goes to ``unpack``."""
+        return self.pack(state)
+
+    def news_for(self, shard: int) -> object:
+        """What that process must ``hear`` before it unpacks what was packed for it since the last news. None for nothing."""
+        return None
+
+    def hear(self, news: object) -> None:
+        """Take in what another process tells of its numbers."""

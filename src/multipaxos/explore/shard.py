@@ -163,7 +163,7 @@ class Shard(Generic[State]):
         if len(self.sent) >= SENT_MAX:
             self.sent.clear()
         self.sent.add(mark)
-        self.outboxes[owner].append((mark, before, self.model.pack(state)))
+        self.outboxes[owner].append((mark, before, self.model.pack_for(state, owner)))
 
     def receive(self, parcels: list[Parcel]) -> None:
         """Take in what another shard found."""
