@@ -128,8 +128,8 @@ class Local:
 
     __slots__ = (
         "acceptor", "answers", "digest", "fetches", "ignored", "index", "is_doomed", "journal", "learned", "learned_mask",
-        "locals", "marks", "moves", "number", "origin", "own", "past_mask", "pending", "rated_mask", "replica", "standing", "survivor",
-        "witness",
+        "locals", "marks", "moves", "number", "origin", "own", "past_mask", "pending", "rated_mask", "replica", "standing",
+        "survivor", "witness",
     )  # fmt: skip
 
     def __init__(

@@ -1,8 +1,8 @@
 """How states of the core's world cross from one process of a search to another.
 
-Each process numbers messages, votes and local states for itself, as it meets them. So a state travels in the sender's numbers,
-and whatever number is new to the receiver was told to it before: a message as it is, a local state as the way to it (from which
-state, by which event, which outcome), which the receiver goes by itself where it must. Nothing is told twice.
+Each process numbers messages, votes and local states for itself, as it meets them. So a state travels in the sender's
+numbers, and whatever number is new to the receiver was told to it before: a message as it is, a local state as the way to it
+(from which state, by which event, which outcome), which the receiver goes by itself where it must. Nothing is told twice.
 
 Knows nothing of the search; ``core_world.py`` joins this to the hooks of ``model.py``.
 """
@@ -22,8 +22,8 @@ digest), the event (a bit number, or a name), and which outcome of it."""
 News = tuple[int, list[ItemNews], list[LocalNews]]
 """Who tells, and what."""
 
-Parcel = tuple[int, tuple[int, ...], int, int, str]
-"""Who sends; the local states, the set, the crashes that are left, what is broken: of one state."""
+Parcel = tuple[int, tuple[int, ...], int, int, int, str]
+"""Who sends; the local states, the set and its hash, the crashes that are left, what is broken: of one state."""
 
 INITIAL = -1
 

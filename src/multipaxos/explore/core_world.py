@@ -241,7 +241,7 @@ class CoreWorld(Model[CoreState]):
         for local in state.locals:
             telling.tell_local(local, self.past)
         numbers = tuple([local.number for local in state.locals])
-        parcel: Parcel = (getpid(), numbers, state.net, state.crashes, state.broken)
+        parcel: Parcel = (getpid(), numbers, state.net, state.hash, state.crashes, state.broken)
         return parcel
 
     def news_for(self, shard: int) -> object:
@@ -257,11 +257,10 @@ class CoreWorld(Model[CoreState]):
         """The state again: of this process's own queue, or a parcel."""
         if isinstance(packed, CoreState):
             return packed
-        sender, numbers, theirs, crashes, broken = cast(Parcel, packed)
+        sender, numbers, theirs, mark, crashes, broken = cast(Parcel, packed)
         hearing = self.hearing[sender]
-        net = hearing.net(theirs)
         stand = tuple([hearing.locals[number] for number in numbers])
-        return CoreState(self, stand, net, self.past.hash(net), crashes, broken)
+        return CoreState(self, stand, hearing.net(theirs), mark, crashes, broken)
 
     def describe(self, state: CoreState) -> str:
         """The replicas, one a line, and what is chosen."""
