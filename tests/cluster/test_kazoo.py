@@ -163,7 +163,7 @@ def test_data_and_children_watches_survive_the_death_of_a_replica(cluster: Proce
             if value == 20:
                 victim.kill()
             writer.retry(writer.set, path, b"%d" % value)
-            writer.retry(writer.create, f"{path}/child-{value}")
+            writer.retry(writer.ensure_path, f"{path}/child-{value}")
         for mine in seen:
             wait_until(lambda mine=mine: mine[-1] == 40, f"the last value; seen: {mine}", 15)
             assert mine == sorted(mine) and mine[0] == 0

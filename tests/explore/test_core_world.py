@@ -184,11 +184,11 @@ def test_a_sync_that_comes_later_leads_to_nothing_new() -> None:
         at_once: dict[tuple[object, ...], list[frozenset[int]]] = {}
         for state in states_of(prompt):
             if not any(local.is_doomed for local in state.locals):
-                at_once.setdefault(standing(state), []).append(sent(state))
+                at_once.setdefault(standing(state), []).append(sent(prompt, state))
         later: dict[tuple[object, ...], set[frozenset[int]]] = {}
         for state in states_of(late):
             if not any(local.pending for local in state.locals):
-                later.setdefault(standing(state), set()).add(sent(state))
+                later.setdefault(standing(state), set()).add(sent(late, state))
         assert at_once.keys() == later.keys()
         for stand, nets in later.items():
             assert set(at_once[stand]) <= nets
@@ -202,8 +202,8 @@ def standing(state: CoreState) -> tuple[object, ...]:
     return (*[local.replica.fingerprint() for local in state.locals], *journals, state.crashes)
 
 
-def sent(state: CoreState) -> frozenset[int]:
-    return frozenset(item.digest for item in state.world.past.of(state.net))
+def sent(world: CoreWorld, state: CoreState) -> frozenset[int]:
+    return frozenset(item.digest for item in world.past.of(state.net))
 
 
 # Bugs
@@ -456,6 +456,8 @@ def test_a_scope_that_cannot_be_is_refused() -> None:
 def test_the_core_is_a_model_like_others() -> None:
     model = build("core", "", {"ballots": 2, "slots": 1, "values": 1, "crashes": 0})
     assert explore(model, Bounds(depth_max=3)).unique == 10
+    born = build("core", "", {"ballots": 2, "slots": 1, "values": 1, "crashes": 0, "reigning": 0})
+    assert explore(born, Bounds(depth_max=3)).unique == 13
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -188,7 +188,7 @@ def test_every_reason_of_a_run_is_in_the_catalogue_and_has_a_sentence() -> None:
     from multipaxos.sim.recording import Recording
 
     spoken: set[str] = set()
-    for seed in range(12):
+    for seed in range(30):
         recording = Recording(True)
         run_seed(seed, is_plain=True, recording=recording)
         for line in recording.lines:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,15 @@ def test_the_folder_is_enough_to_look_at_it_again(smoke: dict[str, Any], history
 
 
 def test_an_acknowledged_write_that_no_journal_holds_is_missed(history: History) -> None:
-    call = next(
-        call
-        for call in history.calls
-        if call.is_answered and call.err == 0 and call.opcode in LEDGER_OPCODES and call.path
-    )
+    asked = Counter(call.record for call in history.calls if call.opcode in LEDGER_OPCODES)
     slot, index = next(
         (slot, index)
+        for call in history.calls
+        if call.is_answered and call.err == 0 and call.opcode in LEDGER_OPCODES and call.path
+        if call.record and asked[call.record] == 1
         for slot in history.ledger
         for index, command in enumerate(slot.commands)
-        if command.endswith(call.record) and call.record
+        if command.endswith(call.record)
     )
     command = slot.commands.pop(index)
     try:

@@ -28,14 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from os import getpid
 from typing import Final, cast
 
-from multipaxos.core.ballot import ReplicaId, ballot_of
-from multipaxos.core.decree import encode_configuration
-from multipaxos.core.effects import Effects
-from multipaxos.core.membership import Configuration
-from multipaxos.core.messages import Heartbeat, Message, Promise
-from multipaxos.core.records import AcceptedRecord, MarkRecord, Record
-from multipaxos.core.replica import Replica
-from multipaxos.core.settings import MILLISECOND_NS, Settings
+from multipaxos.core.settings import Settings
 from multipaxos.explore.core_local import (
     ADOPTED,
     BEYOND_BALLOTS,
@@ -44,16 +37,15 @@ from multipaxos.explore.core_local import (
     FILLED,
     LEADS,
     LEADS_THIRD,
-    NOW,
     Journal,
     Local,
     Locals,
     Move,
-    campaign,
     list_of,
 )
 from multipaxos.explore.core_past import Past, digest
-from multipaxos.explore.core_scope import BORN, Scope
+from multipaxos.explore.core_scope import BORN, REIGNING, Scope
+from multipaxos.explore.core_start import Start
 from multipaxos.explore.core_travel import Hearing, News, Parcel, Telling
 from multipaxos.explore.core_witness import Witness, basis_of, kept
 from multipaxos.explore.core_words import decree_text, replica_text
@@ -75,12 +67,9 @@ INVARIANTS: Final = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10"
 class CoreState:
     """A state of the world. ``hash`` is that of ``net``; ``broken`` names what the step that led here did wrong."""
 
-    __slots__ = ("broken", "crashes", "hash", "locals", "net", "world")
+    __slots__ = ("broken", "crashes", "hash", "locals", "net")
 
-    def __init__(
-        self, world: "CoreWorld", locals_: tuple[Local, ...], net: int, hash_: int, crashes: int, broken: str
-    ) -> None:
-        self.world = world
+    def __init__(self, locals_: tuple[Local, ...], net: int, hash_: int, crashes: int, broken: str) -> None:
         self.locals = locals_
         self.net = net
         self.hash = hash_
@@ -203,7 +192,7 @@ class CoreWorld(Model[CoreState]):
                     net ^= one.past_of(arriving) if arriving & ~one.rated_mask else arriving & one.past_mask
         if net == before and move.is_still and not broken:
             return None
-        return CoreState(self, stand, net, state.hash ^ past.hash(net ^ before), crashes, broken)
+        return CoreState(stand, net, state.hash ^ past.hash(net ^ before), crashes, broken)
 
     def heeded(self, violations: tuple[str, ...]) -> str:
         """The first of these that is to be judged by, or ""."""
@@ -260,7 +249,7 @@ class CoreWorld(Model[CoreState]):
         sender, numbers, theirs, mark, crashes, broken = cast(Parcel, packed)
         hearing = self.hearing[sender]
         stand = tuple([hearing.locals[number] for number in numbers])
-        return CoreState(self, stand, hearing.net(theirs), mark, crashes, broken)
+        return CoreState(stand, hearing.net(theirs), mark, crashes, broken)
 
     def describe(self, state: CoreState) -> str:
         """The replicas, one a line, and what is chosen."""
@@ -310,54 +299,7 @@ class CoreWorld(Model[CoreState]):
             self.locals.level(replica)
             local = self.locals.intern(index, replica, witness, journal)
             stand.append(local if self.scope.crashes else self.locals.survivor(local))
-        return CoreState(self, tuple(stand), 0, 0, self.scope.crashes, "")
-
-
-class Start:
-    """How the world begins: by running the shipped code in fair weather."""
-
-    def __init__(self, scope: Scope, listed: Configuration, settings: Settings) -> None:
-        self.journals: dict[ReplicaId, list[Record]] = {replica: [] for replica in scope.replicas}
-        self.promises: list[Promise] = []
-        marks = {replica: 100 + replica for replica in scope.replicas}
-        if scope.start == BORN:
-            birth = encode_configuration(NOW // MILLISECOND_NS, listed.born(marks).encode())
-            for records in self.journals.values():
-                records += [AcceptedRecord(ballot_of(0, 1), 1, birth, 0), MarkRecord(1)]
-        self.replicas = [
-            Replica(replica, listed, marks[replica], 1, 1_000 * replica + 1, settings) for replica in scope.replicas
-        ]
-        self.inboxes: dict[ReplicaId, list[Message]] = {replica: [] for replica in scope.replicas}
-        for replica in self.replicas:
-            replica.recover(self.journals[replica.id])
-            self.carry_out(replica, replica.begin(NOW, 0))
-        if scope.start != BORN:
-            for effects in campaign(self.replicas[0]):
-                self.carry_out(self.replicas[0], effects)
-            while any(self.inboxes.values()):
-                self.deliver()
-        assert all(replica.applied == scope.prefix for replica in self.replicas), (
-            "the first slots are applied everywhere"
-        )
-        ledger = self.replicas[0].ledger
-        self.base = tuple([ledger.decree(slot) for slot in range(1, scope.prefix + 1)])
-
-    def carry_out(self, replica: Replica, effects: Effects) -> None:
-        """Everything is durable, and everything arrives but heartbeats: who heard one would refuse candidates for a while."""
-        self.journals[replica.id] += effects.writes
-        for to, message in (*effects.messages, *effects.when_durable):
-            if not isinstance(message, Heartbeat):
-                self.inboxes[to].append(message)
-            if isinstance(message, Promise):
-                self.promises.append(message)
-
-    def deliver(self) -> None:
-        """What was sent by now."""
-        for replica in self.replicas:
-            inbox = self.inboxes[replica.id]
-            self.inboxes[replica.id] = []
-            for message in inbox:
-                self.carry_out(replica, replica.step((message,), NOW, 0))
+        return CoreState(tuple(stand), 0, 0, self.scope.crashes, "")
 
 
 def has_two_leaders(state: CoreState) -> bool:
@@ -400,6 +342,8 @@ def broken_by(name: str) -> Callable[[CoreState], str]:
     return check
 
 
-def make(acceptors: int = 3, ballots: int = 3, slots: int = 2, values: int = 2, crashes: int = 1) -> CoreWorld:
-    """The model in these sizes. Raises ValueError where there is none."""
-    return CoreWorld(Scope(acceptors, ballots, slots, values, crashes))
+def make(
+    acceptors: int = 3, ballots: int = 3, slots: int = 2, values: int = 2, crashes: int = 1, reigning: int = 1
+) -> CoreWorld:
+    """The model in these sizes; ``reigning`` 0: nobody leads at the start. Raises ValueError where there is none."""
+    return CoreWorld(Scope(acceptors, ballots, slots, values, crashes, REIGNING if reigning else BORN))
