@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from multipaxos.core.ballot import Ballot, ReplicaId, Slot, ballot_of
+from multipaxos.core.catchup import answer_fetch, runs_of
 from multipaxos.core.decree import NOOP, encode_batch, encode_configuration, encode_epoch, encode_segment
 from multipaxos.core.effects import Applied, Effects
 from multipaxos.core.inputs import Disk, Input, Read, Submit
@@ -372,6 +373,45 @@ def test_a_leader_below_a_floor_fetches_before_it_campaigns_again() -> None:
     table.step(1, Settled(2, ballot, 3, -1, 9))
     assert leader.standing == "follower"
     assert [(to, m.first, m.last) for _, to, m in table.sent if isinstance(m, Fetch)] == [(2, 3, 9)]
+
+
+def test_who_voted_for_it_hears_that_a_decree_which_left_memory_is_chosen() -> None:
+    """1 leads, 3 votes, 2 is away, and 3 never hears that the slots are chosen. 1 lets go of them in memory, and its disk has
+    lost them (no lookup is answered here): nobody could tell 3 that its own votes are what was chosen, and all stood still
+    for ever though all were well (seed 9786)."""
+    table = Table(3, Settings(ledger_bytes_max=0))
+    table.start(1, 2, 3)
+    table.elect(1)
+    for number in range(3):
+        table.step(1, Submit((b"%d" % number,)))
+        table.deliver(lambda sender, to, m: 2 not in (sender, to) and not isinstance(m, (Prefix, Heartbeat)))
+    leader = table.replicas[1].ledger
+    assert (leader.base, table.replicas[3].chosen_prefix, table.replicas[2].chosen_prefix) == (5, 4, 2)
+    table.sent = []
+    fetch = Fetch(3, 5, 5, runs_of([(slot, vote[0]) for slot, vote in table.replicas[3].acceptor.votes.items()]))
+    table.step(1, fetch)
+    learns = [m for _, _, m in table.sent if isinstance(m, Learn)]
+    table.step(3, *learns)
+    assert table.replicas[3].chosen_prefix == 5
+    # 2 has no votes there: it is not told that it holds what it does not hold, and gets the decrees from 3.
+    table.sent = []
+    table.step(1, Fetch(2, 3, 5, ()))
+    assert not [m for _, _, m in table.sent if isinstance(m, Learn)]
+
+
+def test_votes_below_the_ballot_of_the_choice_are_not_settled() -> None:
+    """A vote at a lower ballot than the one the slot was chosen at may be another decree."""
+    ledger = Ledger()
+    for slot in range(1, 7):
+        ledger.learn(slot, ballot_of(slot // 4 + 1, 1), b"%d" % slot)
+    ledger.applied = 6
+    ledger.trim(0)
+    assert [ledger.chosen_at(slot) for slot in (3, 4, 7)] == [ballot_of(1, 1), ballot_of(2, 1), -1]
+    effects = Effects()
+    low = ballot_of(1, 3)
+    answer_fetch(1, Fetch(2, 2, 6, ((2, 6, low),)), ledger, 1000, effects)
+    assert effects.messages == [(2, Learn(1, ((2, ballot_of(1, 1), None), (3, ballot_of(1, 1), None)), 6))]
+    assert [(lookup.first, lookup.last) for lookup in effects.lookups] == [(4, 6)]
 
 
 def test_the_oldest_open_query_decides_when_reads_ask_again() -> None:

@@ -5,7 +5,7 @@ peer that knows it (rule-R32).
 """
 
 from multipaxos.core.acceptor import Acceptor
-from multipaxos.core.ballot import Ballot, ReplicaId, Slot
+from multipaxos.core.ballot import NO_BALLOT, Ballot, ReplicaId, Slot
 from multipaxos.core.decree import Decree
 from multipaxos.core.effects import Effects, Lookup
 from multipaxos.core.ledger import Ledger
@@ -77,17 +77,46 @@ class Catchup:
 
 
 def answer_fetch(replica: ReplicaId, fetch: Fetch, ledger: Ledger, bytes_max: int, effects: Effects) -> None:
-    """Hand on learned decrees, as much as fits one page; the asker comes again for the rest."""
+    """Hand on learned decrees, as much as fits one page; the asker comes again for the rest.
+
+    What memory has let go is read from the journal, but for slots at the beginning that the asker voted for at the ballot
+    they were chosen at: those need no decree. The disk may have lost them here, and nobody else may know that they are
+    chosen.
+    """
     first = fetch.first
     last = min(fetch.last, ledger.chosen_prefix)
     if first > last:
         return
     if first <= ledger.base:
         upto = min(last, ledger.base)
-        effects.lookups.append(Lookup(fetch.sender, first, upto, fetch.votes, ledger.chosen_prefix))
+        settled = _settled(first, upto, fetch.votes, ledger)
+        if settled:
+            effects.send(fetch.sender, Learn(replica, settled, ledger.chosen_prefix))
+        unsettled = first + len(settled)
+        if unsettled <= upto:
+            effects.lookups.append(Lookup(fetch.sender, unsettled, upto, fetch.votes, ledger.chosen_prefix))
         return
     chosen = [(slot, ledger.chosen_at(slot), ledger.decree(slot)) for slot in _page(first, last, ledger, bytes_max)]
     effects.send(fetch.sender, learn_of(replica, chosen, fetch.votes, ledger.chosen_prefix))
+
+
+def _settled(first: Slot, last: Slot, votes: Runs, ledger: Ledger) -> tuple[tuple[Slot, Ballot, Decree | None], ...]:
+    """The slots from ``first`` on, without a gap, whose chosen decree the asker has as its own vote."""
+    settled: list[tuple[Slot, Ballot, Decree | None]] = []
+    slot = first
+    last = min(last, first + RUN_SLOTS_MAX)
+    for run_first, run_last, voted_at in votes:
+        if run_last < slot:
+            continue
+        if run_first > slot:
+            break
+        while slot <= min(run_last, last):
+            chosen_at = ledger.chosen_at(slot)
+            if chosen_at == NO_BALLOT or voted_at < chosen_at:
+                return tuple(settled)
+            settled.append((slot, chosen_at, None))
+            slot += 1
+    return tuple(settled)
 
 
 def _page(first: Slot, last: Slot, ledger: Ledger, bytes_max: int) -> range:
