@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from stories import TICK_NS, Client, Story
 
 from multipaxos.sim.finding import Finding
+from multipaxos.sim.judging import judge
 from multipaxos.sim.recorded import Call, History
 from multipaxos.sim.zxid_order import check_order
 from multipaxos.wire.zookeeper import (
@@ -289,6 +290,26 @@ def test_e_the_same_request_twice_once_unknown(is_ledger_known: bool) -> None:
         assert again.err == (-110 if is_done else 0)
         two.get("/n")
         assert findings(story.end(is_ledger_known=is_ledger_known)) == []
+
+
+@pytest.mark.parametrize("done", ["first", "second", "none"])
+def test_e_of_two_equal_requests_the_reads_between_say_which_took_effect(done: str) -> None:
+    """A delete without an answer, a read that still (or no more) sees the znode, the same delete again without an answer.
+    The ledger holds one of them; taking the wrong one for it made a read that was right look stale (seed 10468)."""
+    story, one, two = two_clients()
+    record = encode_versioned_path("/k", -1)
+    first = one.doubt(OP_DELETE, record, done == "first")
+    one.connect()
+    seen = one.get("/k")
+    second = one.doubt(OP_DELETE, record, done == "second")
+    two.get("/k")
+    assert (seen.err == 0) == (done != "first")
+    history = story.end()
+    assert judge(history) == []
+    timeline = check_order(history)[1]
+    assert timeline is not None
+    expected = {"first": [first], "second": [second], "none": []}[done]
+    assert sorted(timeline.executed) == [(call.session, call.index) for call in expected]
 
 
 @BOTH

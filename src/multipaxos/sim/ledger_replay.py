@@ -134,12 +134,13 @@ def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
     findings: list[Finding] = []
     calls: dict[int, list[Call]] = {}
     for call in history.calls:
-        if call.opcode in LEDGER_OPCODES:
-            calls.setdefault(call.session, []).append(call)
-    for session, mine in calls.items():
-        mine.sort(key=lambda call: call.index)
+        calls.setdefault(call.session, []).append(call)
+    for session, everything in calls.items():
+        everything.sort(key=lambda call: call.index)
+        bounds = _bounds(everything)
+        mine = [call for call in everything if call.opcode in LEDGER_OPCODES]
         requests = [call for call in mine if call.opcode != OP_CLOSE_SESSION]
-        findings += _compare_session(session, requests, replay, times)
+        findings += _compare_session(session, requests, bounds, replay, times)
         closed = replay.closed.get(session)
         for call in mine:
             if call.opcode == OP_CLOSE_SESSION and call.is_answered and call.err == 0 and call.zxid != closed:
@@ -147,14 +148,41 @@ def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
     return findings
 
 
-def _compare_session(session: int, calls: list[Call], replay: Replay, times: Times) -> list[Finding]:
+Bounds = dict[int, tuple[int, int]]
+"""By the index of a call of unknown outcome: it took effect not below the first zxid and not above the second, if at all."""
+
+
+def _bounds(calls: list[Call]) -> Bounds:
+    """What the answers of a session say of its calls without one: all take effect in the session's order, so that an answer,
+    also a read's, stands behind whatever came before it and took effect."""
+    below: dict[int, int] = {}
+    lowest = 1 << 63
+    for call in reversed(calls):
+        if not call.is_answered:
+            below[call.index] = lowest
+        elif call.zxid > 0:
+            lowest = min(lowest, call.zxid)
+    bounds: Bounds = {}
+    highest = 0
+    for call in calls:
+        if not call.is_answered:
+            bounds[call.index] = (highest, below[call.index])
+        elif call.zxid > 0:
+            highest = max(highest, call.zxid)
+    return bounds
+
+
+def _compare_session(session: int, calls: list[Call], bounds: Bounds, replay: Replay, times: Times) -> list[Finding]:
     executed = replay.executed.get(session, [])
     refused = {(made.opcode, made.record): made for made in replay.refused.get(session, ())}
     if refused:
         calls = [call for call in calls if not _is_refused(call, refused, times)]
-    matched = _match(calls, executed, times)
+    matched = _match(calls, executed, times, bounds)
     if matched is None:
-        by_request = _match(calls, executed, None)
+        out_of_order = _match(calls, executed, times, {})
+        if out_of_order is not None:
+            return [_misplaced(out_of_order, bounds)]
+        by_request = _match(calls, executed, None, {})
         if by_request is None:
             return [_accuse(session, calls, executed)]
         return _compare_replies(by_request, times)
@@ -173,9 +201,12 @@ def _is_refused(call: Call, refused: dict[tuple[int, bytes], Executed], times: T
 Pair = tuple[Call, Executed | None]
 
 
-def _match(calls: list[Call], executed: list[Executed], times: Times | None) -> list[Pair] | None:
+def _match(calls: list[Call], executed: list[Executed], times: Times | None, bounds: Bounds) -> list[Pair] | None:
     """Which executed request is which call. Both are in the session's order; what was answered must have been executed,
-    with that answer (with any, without ``times``); what was not may have been. None where that cannot be."""
+    with that answer (with any, without ``times``); what was not may have been, within its bounds.
+
+    None where that cannot be.
+    """
     pairs: list[Pair] = []
     doubts: list[tuple[int, int]] = []  # (pairs made, executed used): a call of unknown outcome that may have been it
     at = 0
@@ -188,6 +219,9 @@ def _match(calls: list[Call], executed: list[Executed], times: Times | None) -> 
             made = executed[at] if at < len(executed) else None
             is_same = made is not None and (made.opcode, made.record) == (call.opcode, call.record)
             if not call.is_answered:
+                if made is not None and is_same and call.index in bounds:
+                    above, upto = bounds[call.index]
+                    is_same = above <= made.zxid <= upto
                 if is_same:
                     doubts.append((len(pairs), at))
                     at += 1
@@ -202,6 +236,16 @@ def _match(calls: list[Call], executed: list[Executed], times: Times | None) -> 
         count, at = doubts.pop()
         del pairs[count:]
         pairs.append((calls[count], None))
+
+
+def _misplaced(pairs: list[Pair], bounds: Bounds) -> Finding:
+    """What took effect at another place than its session's answers leave it."""
+    for call, made in pairs:
+        above, upto = bounds.get(call.index, (0, 1 << 63))
+        if made is not None and not call.is_answered and not above <= made.zxid <= upto:
+            text = f"{name_of(call)} took effect at zxid {made.zxid:#x}; its session was answered so that it stands"
+            return Finding(NAME, "I12", f"{text} above {above:#x} and not above {upto:#x}, or never happened")
+    raise AssertionError("within their bounds they would have been matched")
 
 
 def _reply_differs(call: Call, made: Executed, times: Times) -> str:
