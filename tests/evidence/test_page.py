@@ -5,7 +5,7 @@ from typing import Any
 
 from multipaxos.evidence.campaign import Part, parts, run_part
 from multipaxos.evidence.page import NOT_RUN, page
-from multipaxos.evidence.store import Store
+from multipaxos.evidence.store import Store, source_hash
 from multipaxos.sim.campaign import run_campaign
 
 
@@ -31,6 +31,9 @@ def test_results_stand_on_the_page(tmp_path: Path) -> None:
     assert "1 of 1 published counts and deaths exactly" in text
     assert "| core | 88 | 1.00 |" in text
     assert "2.0 minutes" in text
+    assert f"| plain-seeds | `{source_hash('plain-seeds')}` |" in text
+    assert list(store.machines("plain-seeds").values()) == [2]
+    assert "interpreted |" in text or "compiled |" in text
 
 
 def test_a_part_runs_once_and_a_failing_one_is_told(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def page(store: Store) -> str:
     parts = [HEAD.format(date=datetime.now(UTC).strftime("%Y-%m-%d")), _claims(store)]
     for write in (_anchors, _core, _seeds, _mutants, _storage, _torture, _tests):
         parts.append(write(store))
-    parts.append(LIMITS)
+    parts += [_origins(store), LIMITS]
     return "\n".join(parts)
 
 
@@ -325,6 +325,18 @@ def _tests(store: Store) -> str:
             [(name, int(part["tests"]), f"{part['seconds'] / 60:.2f}") for name, part in rows],
         )
         + "\n"
+    )
+
+
+def _origins(store: Store) -> str:
+    rows = [
+        (kind, f"`{source_hash(kind)}`", " + ".join(PARTS[kind]), results, machine)
+        for kind in PARTS
+        for machine, results in store.machines(kind).items()
+    ]
+    return (
+        "## Which code, and where\n\nA hash is over the Python files of the packages that take part. *Compiled*: the "
+        "same files, through mypyc.\n\n" + _table(("kind", "code", "packages", "results", "machine"), rows)
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import multipaxos
+from multipaxos.core import replica
 
 _SIMULATED: Final = ("core", "coordination", "service", "wire", "storage", "sim")
 
@@ -42,6 +43,11 @@ def source_hash(kind: str) -> str:
         for path in sorted((root / part).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def _form() -> str:
+    """Whether the core runs interpreted or was compiled, from the same files that are hashed."""
+    return "interpreted" if str(replica.__file__).endswith(".py") else "compiled"
 
 
 class Store:
@@ -69,13 +75,25 @@ class Store:
                 continue
         return found
 
+    def machines(self, kind: str) -> dict[str, int]:
+        """Where results of one kind come from, and how many from each."""
+        found: dict[str, int] = {}
+        path = self.path(kind)
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                machine = str(json.loads(line)["machine"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            found[machine] = found.get(machine, 0) + 1
+        return found
+
     def add(self, kind: str, key: str, result: dict[str, Any]) -> None:
         """Keep one result, durably."""
         self.folder.mkdir(parents=True, exist_ok=True)
         line = {
             "key": key,
             "done_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {_form()}",
             "result": result,
         }
         path = self.path(kind)
