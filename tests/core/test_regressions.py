@@ -405,7 +405,7 @@ def test_votes_below_the_ballot_of_the_choice_are_not_settled() -> None:
     for slot in range(1, 7):
         ledger.learn(slot, ballot_of(slot // 4 + 1, 1), b"%d" % slot)
     ledger.applied = 6
-    ledger.trim(0)
+    ledger.trim(0, 9)
     assert [ledger.chosen_at(slot) for slot in (3, 4, 7)] == [ballot_of(1, 1), ballot_of(2, 1), -1]
     effects = Effects()
     low = ballot_of(1, 3)
@@ -600,7 +600,7 @@ def test_small_decrees_do_not_take_many_times_the_memory_they_may() -> None:
     for slot in range(1, 1001):
         ledger.learn(slot, 1, NOOP)
         ledger.applied = slot
-    ledger.trim(20_100)
+    ledger.trim(20_100, 9)
     assert ledger.applied - ledger.base == 100
 
 

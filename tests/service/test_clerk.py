@@ -292,6 +292,18 @@ def test_a_new_leader_gives_everybody_a_full_timeout_once_it_reigns() -> None:
     assert leader.now - began > 6 * SECOND
 
 
+def test_a_touch_that_comes_first_and_is_old_by_its_gateways_clock_takes_nothing_of_the_first_timeout() -> None:
+    """The clock of a gateway jumped by nine seconds, and its report comes before the leader has looked at the session once:
+    the session was ended a quarter of a second after its client had been answered (seed 57032)."""
+    leader = Leader()
+    leader.clerk.ended(S)  # as if opened just now: no scan has seen it
+    began = leader.now
+    assert leader.report(2, leader.round, ((S, 9 * SECOND),)) is not None
+    while not leader.due:
+        leader.beat()
+    assert leader.now - began > 6 * SECOND
+
+
 def test_nobody_expires_without_a_reign() -> None:
     leader = Leader()
     leader.run(6 * SECOND)

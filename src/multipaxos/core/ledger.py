@@ -15,9 +15,6 @@ from multipaxos.core.decree import Decree
 ENTRY_BYTES: Final = 200
 """What a slot takes in memory besides its decree; of small decrees it is the greater part."""
 
-FORGOTTEN_RUNS_MAX: Final = 4096
-"""Runs of forgotten slots of which the ballot is still known; the oldest go first."""
-
 
 class Ledger:
     """Chosen decrees by slot, each with a ballot it was chosen at."""
@@ -65,8 +62,9 @@ class Ledger:
         """Slots learned beyond the first gap, ascending."""
         return sorted(slot for slot in self._decrees if slot > self.chosen_prefix)
 
-    def trim(self, bytes_max: int) -> None:
-        """Forget the oldest applied decrees until at most ``bytes_max`` bytes stay in memory."""
+    def trim(self, bytes_max: int, runs_max: int) -> None:
+        """Forget the oldest applied decrees until at most ``bytes_max`` bytes stay in memory, and at which ballot they were
+        chosen until at most ``runs_max`` runs of them stay."""
         while self._bytes > bytes_max and self.base < self.applied:
             self.base += 1
             ballot, decree = self._decrees.pop(self.base)
@@ -75,8 +73,8 @@ class Ledger:
                 self._forgotten[-1] = (self._forgotten[-1][0], self.base, ballot)
             else:
                 self._forgotten.append((self.base, self.base, ballot))
-        if len(self._forgotten) > FORGOTTEN_RUNS_MAX:
-            del self._forgotten[:-FORGOTTEN_RUNS_MAX]
+        if len(self._forgotten) > runs_max:
+            del self._forgotten[: len(self._forgotten) - runs_max]
 
     def clone(self) -> "Ledger":
         """An independent copy."""

@@ -786,7 +786,7 @@ class Replica:
             leadership = self.leadership
             if leadership is not None and slot == leadership.began_epoch_slot:
                 self._begin_reign(applied.reign, effects)
-        ledger.trim(self.settings.ledger_bytes_max)
+        ledger.trim(self.settings.ledger_bytes_max, self.settings.ledger_runs_max)
 
     def _begin_reign(self, reign: Ballot, effects: Effects) -> None:
         leadership = self.leadership

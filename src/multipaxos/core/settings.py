@@ -23,4 +23,5 @@ class Settings:
     apply_slots_max: int = 256  # slots applied in one step, so that heartbeats are not starved,
     apply_commands_max: int = 1000  # and commands: a slot may hold a whole batch of them; at least one slot is applied
     ledger_bytes_max: int = 64 << 20  # kept in memory of decrees below the applied slot, for catch-up
+    ledger_runs_max: int = 4096  # runs of slots below those, of which the ballot they were chosen at is kept
     unapplied_bytes_max: int = 64 << 20  # forwarded commands kept until applied; above it nothing is read from clients

@@ -23,7 +23,9 @@ def page(store: Store) -> str:
     parts = [HEAD.format(date=datetime.now(UTC).strftime("%Y-%m-%d")), _claims(store)]
     for write in (_anchors, _core, _seeds, _mutants, _storage, _torture, _tests):
         parts.append(write(store))
-    parts += [_origins(store), LIMITS]
+    seeds = campaign_of(store, "seeds").seeds
+    # Were it as frequent as one in n / 3, so many seeds would show none in e^-3 = 5 cases of 100.
+    parts += [_origins(store), LIMITS.format(seeds=seeds, rare=seeds // 3)]
     return "\n".join(parts)
 
 
@@ -40,7 +42,7 @@ LIMITS = """## What this does not show
 
 - Exploration is exhaustive within its bounds and says nothing beyond them: three ballots do not show what needs a fourth.
   Heartbeats, reads and hand-over are left out of the searched world (the seeds have them).
-- Seeds are samples. That 100,000 of them are clean says that a bug they can reach is rarer than about one seed in 30,000.
+- Seeds are samples. That {seeds:,} of them are clean says that a bug they can reach is rarer than about one seed in {rare:,}.
 - The simulator replaces sockets, threads, the kernel and the driver by its own; the torture of real processes is what
   looks at those, and it sees only what happens in its minutes.
 - What rule-R42 lists cannot be seen by anybody: a disk that lies about its last sync, a rollback shorter than what peers
@@ -102,7 +104,7 @@ def _claims(store: Store) -> str:
             "Under random faults nothing acknowledged is lost, nothing old is read, all comes to an end",
             f"{seeds.seeds:,} seeds with clients, {seeds.violations} violations; {plain.seeds:,} of the core alone, "
             f"{plain.violations}" if seeds.seeds else NOT_RUN,
-            "`multipaxos verify seeds --count 100000 --jobs 2`",
+            f"`multipaxos verify seeds --count {seeds.seeds or 1000} --jobs 2`",
         ),
         (
             "The checkers see",
@@ -114,7 +116,7 @@ def _claims(store: Store) -> str:
             "A crash, a torn write or a bad bit never makes the journal forget in silence",
             f"{points:,} crash points, {states:,} states of the disk, {_sum(storage, 'flips'):,} flipped bits, "
             f"{_sum(storage, 'errors'):,} failing calls, {_sum(storage, 'violations')} violations" if storage else NOT_RUN,
-            "`multipaxos verify storage --operations 2 --all`",
+            ", ".join(f"`{found['command']}`" for found in storage.values()) or "`multipaxos verify storage --all`",
         ),
         (
             "Real processes lose nothing either",

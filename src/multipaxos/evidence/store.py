@@ -21,18 +21,18 @@ from typing import Any, Final
 import multipaxos
 from multipaxos.core import replica
 
-_SIMULATED: Final = ("core", "coordination", "service", "wire", "storage", "sim")
+_SIMULATED: Final = ("core", "coordination", "service", "wire", "storage", "sim", "trace.py")
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "explore": ("core", "explore"),
     "seeds": _SIMULATED,
     "plain-seeds": _SIMULATED,
-    "storage": ("core", "storage", "sim"),
+    "storage": ("core", "storage", "sim", "trace.py"),
     "mutants": (*_SIMULATED, "explore", "mutants", "host", "transport"),
     "torture": (*_SIMULATED, "host", "transport", "client", "torture"),
     "tests": (*_SIMULATED, "explore", "mutants", "host", "transport", "client", "torture", "synod", "bench", "cli"),
 }
-"""For each kind of evidence, the packages whose code it speaks of."""
+"""For each kind of evidence, the packages and files whose code it speaks of."""
 
 
 def source_hash(kind: str) -> str:
@@ -40,7 +40,7 @@ def source_hash(kind: str) -> str:
     root = Path(multipaxos.__file__).parent
     digest = hashlib.sha256()
     for part in PARTS[kind]:
-        for path in sorted((root / part).rglob("*.py")):
+        for path in sorted((root / part).rglob("*.py")) or [root / part]:
             digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

@@ -208,6 +208,11 @@ class Move:
         self.is_judged = bool(self.learned or self.unjustified or self.claim)  # by what is chosen
         self.judged: dict[int, str] = {}  # what is wrong with it, by the number of what is chosen
 
+    def take_applied(self, applied: tuple[Applied, ...]) -> None:
+        """What the step executed: also a step that learned nothing is judged by it (I6, I7, I11)."""
+        self.applied = applied
+        self.is_judged = self.is_judged or bool(applied)
+
 
 class Locals:
     """All local states met so far, and how to find more."""
@@ -418,7 +423,7 @@ class Locals:
                 shortened = self.extended(journal, step.records[:number])
                 moves.append(self.doomed(local, event, step, shortened, number, 1))
         for move in moves:
-            move.applied = step.applied
+            move.take_applied(step.applied)
         return self.originated(local, event, tuple(moves))
 
     def doomed(self, local: Local, event: Event, step: Step, journal: Journal | None, durable: int, cost: int) -> Move:
@@ -427,7 +432,7 @@ class Locals:
         after = self.intern(local.index, step.now, verdict.witness, journal, is_doomed=True)
         out = self.bits(step.early) | self.votes(step.now.id, step.records[:durable])
         move = Move(event, local, after, verdict, out, cost)
-        move.applied = step.applied
+        move.take_applied(step.applied)
         if cost:
             lost = len(step.records) - durable
             move.label += f"; {lost} of the {len(step.records)} records it writes will be lost, and all that follow"
@@ -495,7 +500,7 @@ class Locals:
         verdict = judge_restart(replica, kept(local.witness, survived), after.records, step.applied)
         out = self.bits(step.early) | self.bits(step.gated) | self.votes(replica.id, survived + step.records)
         move = Move(RESTART, local, self.intern(local.index, replica, verdict.witness, after), verdict, out, cost)
-        move.applied = step.applied
+        move.take_applied(step.applied)
         return (move,)
 
     def waiting(self, local: Local, event: Event, step: Step) -> Move:
@@ -518,7 +523,7 @@ class Locals:
             out |= self.bits(step.gated)
         after = self.intern(local.index, step.now, witness, local.journal, False, pending)
         move = Move(event, local, after, verdict, out, 0)
-        move.applied = step.applied
+        move.take_applied(step.applied)
         return move
 
     def sorted(self, sent: list[Sent]) -> tuple[Sent, ...]:

@@ -198,9 +198,13 @@ class Clerk:
             if session in self._ending:
                 ending.append(session)
                 continue
-            touched_at = now - age_ns
-            if touched_at > self._touched.get(session, 0):
-                self._touched[session] = touched_at
+            known_at = self._touched.get(session)
+            if known_at is None:
+                # Seen for the first time in this reign, as in a scan: a full timeout from here, however long ago the touch
+                # was by the gateway's clock.
+                self._touched[session] = now
+            elif now - age_ns > known_at:
+                self._touched[session] = now - age_ns
             # Not "without a touch": the session waits for another round, even if this touch is too old to save it.
             if session in self._waiting:
                 del self._waiting[session]

@@ -42,6 +42,9 @@ TELL_EVERY_S = 10.0
 SHRINK_S = 60.0
 """So long a failing seed is shrunk, unless asked otherwise."""
 
+CONSEQUENCES = ("torn write", "flipped bit behind the end")
+"""Faults that no profile names: what a loss of power leaves, and rot that must do no harm."""
+
 LEADER_CHANGE = "leader change"
 LIVENESS = "liveness mode reached"
 
@@ -146,7 +149,7 @@ class CampaignReport:
 
     def faults(self) -> dict[str, int]:
         """How often each kind of fault struck."""
-        kinds = {*FAULT_KINDS, *(name for name in self.totals if name.startswith("message "))}
+        kinds = {*FAULT_KINDS, *CONSEQUENCES, *(name for name in self.totals if name.startswith("message "))}
         return {kind: self.totals.get(kind, 0) for kind in sorted(kinds)}
 
     def lines(self) -> list[str]:

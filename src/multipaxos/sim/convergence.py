@@ -1,7 +1,8 @@
 """The judge of the end: when all has healed, every replica holds the same (I7), and the ledgers agree as far as they go (I6).
 
-With the ledger of the history the replicas are also compared with what it gives on the model tree: who agrees with the
-others and not with the ledger has applied something else.
+With the ledger of the history their sessions and ephemerals are also compared with what it gives on the model tree: who
+agrees with the others and not with the ledger has applied something else. The rest of the tree is told apart by its digest,
+replica against replica; against the ledger it is the readers' business.
 """
 
 from typing import Final
@@ -33,6 +34,11 @@ def check_convergence(history: History, timeline: Timeline | None) -> list[Findi
         for held in history.finals:
             if held.applied == history.ledger[-1].slot:
                 findings += _check_against(held, timeline)
+            else:
+                text = (
+                    f"replica {held.replica} has applied {held.applied} slots of {history.ledger[-1].slot} in the end"
+                )
+                findings.append(Finding(NAME, "I7", text))
     return findings
 
 

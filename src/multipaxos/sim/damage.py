@@ -8,6 +8,7 @@ the loss of one of the two copies of the promises.
 All this is about what is on the disk, not what the page cache shows. Knows nothing of time and of replicas' processes.
 """
 
+import re
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -17,6 +18,8 @@ from multipaxos.storage.identity import INCARNATION, MARK
 from multipaxos.storage.promise import COPIES, copy_name, read_copy
 from multipaxos.storage.record import HEADER_BYTES, SEAL, UnreadableRecord, scan, seed_of
 from multipaxos.storage.segment import Head, read_head, segment_name, segment_number
+
+_FILE: Final = re.compile(r" of ([a-z0-9.-]+)")
 
 HEAD_BYTES: Final = HEADER_BYTES + 86
 """Of the head of a segment with one promise: what is padding behind it does not matter."""
@@ -111,6 +114,11 @@ def _newest(file: _OnDisk, head: Head, seed: int) -> tuple[int, int]:
             sealed_at = head.records_at + start - head.base
         end = head.records_at + stop - head.base
     return sealed_at, end
+
+
+def files_in(what: str) -> list[str]:
+    """The files that a description of damage speaks of."""
+    return _FILE.findall(what)
 
 
 def flip_harmless(blocks: BlockDisk, mark: int, random: Random) -> bool:

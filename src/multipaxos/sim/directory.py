@@ -270,10 +270,13 @@ class Directory:
         """Whether nothing on its disk is known to have rotted."""
         return not self.damage and not self.is_copy_rotten
 
-    @property
-    def may_refuse(self) -> bool:
-        """Whether the last start had a reason to refuse: damage, or one copy that rotted and one that a crash tore."""
-        return bool(self.damage) or (self.is_copy_rotten and damage.are_copies_lost(self.blocks, self.mark))
+    def may_refuse(self, refusal: Refusal) -> bool:
+        """Whether the last start had this reason to refuse: it names a file that was damaged; or the copies of the promises,
+        where one rotted and a crash tore the other."""
+        text = str(refusal)
+        if any(name in text for what in self.damage for name in damage.files_in(what)):
+            return True
+        return self.is_copy_rotten and damage.are_copies_lost(self.blocks, self.mark)
 
     def rot_harmlessly(self, random: Random) -> bool:
         """Flip a bit behind the end of the journal, for which nothing may refuse."""

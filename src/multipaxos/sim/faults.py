@@ -252,7 +252,7 @@ class Nemesis:
         sound = [replica for replica in self._damageable if self._is_sound(replica)]
         if kind == "flipped bit" and (not sound or world.random.random() < 0.25):
             if self._is_sound(victim) and world.directories[victim].rot_harmlessly(world.random):
-                world.count(kind)
+                world.count("flipped bit behind the end")
             return
         if not sound:
             return

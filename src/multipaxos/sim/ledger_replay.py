@@ -23,7 +23,7 @@ from multipaxos.sim.observing import NAME, Observers, name_of
 from multipaxos.sim.recorded import LEDGER_OPCODES, Call, Chosen, History
 from multipaxos.sim.timeline import Timeline
 from multipaxos.sim.znode_model import Answer, Times, Znodes, differs
-from multipaxos.wire.zookeeper import OP_CLOSE_SESSION, OP_CREATE, OP_SET_ACL
+from multipaxos.wire.zookeeper import OP_CHECK, OP_CLOSE_SESSION, OP_CREATE, OP_MULTI, OP_SET_ACL, OP_SYNC
 
 
 class Executed:
@@ -129,15 +129,18 @@ class Replay:
         kept.setdefault(session, []).append(made)
 
 
-def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
-    """What clients were told against what the ledger executed, session by session."""
+def compare(
+    history: History, replay: Replay, times: Times, floors: dict[tuple[int, int], int] | None = None
+) -> list[Finding]:
+    """What clients were told against what the ledger executed, session by session. ``floors``: of each (session, index), the
+    highest zxid anybody knew before it was invoked; nothing takes effect below."""
     findings: list[Finding] = []
     calls: dict[int, list[Call]] = {}
     for call in history.calls:
         calls.setdefault(call.session, []).append(call)
     for session, everything in calls.items():
         everything.sort(key=lambda call: call.index)
-        bounds = _bounds(everything)
+        bounds = _bounds(everything, floors or {})
         mine = [call for call in everything if call.opcode in LEDGER_OPCODES]
         requests = [call for call in mine if call.opcode != OP_CLOSE_SESSION]
         findings += _compare_session(session, requests, bounds, replay, times)
@@ -145,6 +148,12 @@ def compare(history: History, replay: Replay, times: Times) -> list[Finding]:
         for call in mine:
             if call.opcode == OP_CLOSE_SESSION and call.is_answered and call.err == 0 and call.zxid != closed:
                 findings.append(Finding(NAME, "I8", f"the close of {name_of(call)} stands in no chosen slot"))
+    for session, executed in replay.executed.items():
+        if session not in calls and executed:
+            slot = executed[0].slot
+            findings.append(
+                Finding(NAME, "I11", f"slot {slot} executes for session {session:#x}, which asked for nothing")
+            )
     return findings
 
 
@@ -152,9 +161,9 @@ Bounds = dict[int, tuple[int, int]]
 """By the index of a call of unknown outcome: it took effect not below the first zxid and not above the second, if at all."""
 
 
-def _bounds(calls: list[Call]) -> Bounds:
-    """What the answers of a session say of its calls without one: all take effect in the session's order, so that an answer,
-    also a read's, stands behind whatever came before it and took effect."""
+def _bounds(calls: list[Call], floors: dict[tuple[int, int], int]) -> Bounds:
+    """What answers say of a session's calls without one: all take effect in the session's order, so that an answer, also a
+    read's, stands behind whatever came before it and took effect; and not before what was known when they were sent."""
     below: dict[int, int] = {}
     lowest = 1 << 63
     for call in reversed(calls):
@@ -166,7 +175,8 @@ def _bounds(calls: list[Call]) -> Bounds:
     highest = 0
     for call in calls:
         if not call.is_answered:
-            bounds[call.index] = (highest, below[call.index])
+            floor = floors.get((call.session, call.index), 0)
+            bounds[call.index] = (max(highest, floor), below[call.index])
         elif call.zxid > 0:
             highest = max(highest, call.zxid)
     return bounds
@@ -209,6 +219,7 @@ def _match(calls: list[Call], executed: list[Executed], times: Times | None, bou
     """
     pairs: list[Pair] = []
     doubts: list[tuple[int, int]] = []  # (pairs made, executed used): a call of unknown outcome that may have been it
+    tried: set[tuple[int, int]] = set()  # the same, ever: what comes behind depends on nothing else
     at = 0
     while True:
         if len(pairs) == len(calls):
@@ -220,9 +231,10 @@ def _match(calls: list[Call], executed: list[Executed], times: Times | None, bou
             is_same = made is not None and (made.opcode, made.record) == (call.opcode, call.record)
             if not call.is_answered:
                 if made is not None and is_same and call.index in bounds:
-                    above, upto = bounds[call.index]
-                    is_same = above <= made.zxid <= upto
+                    is_same = _is_within(made, bounds[call.index])
+                is_same = is_same and (len(pairs), at) not in tried
                 if is_same:
+                    tried.add((len(pairs), at))
                     doubts.append((len(pairs), at))
                     at += 1
                 pairs.append((call, made if is_same else None))
@@ -238,11 +250,18 @@ def _match(calls: list[Call], executed: list[Executed], times: Times | None, bou
         pairs.append((calls[count], None))
 
 
+def _is_within(made: Executed, bounds: tuple[int, int]) -> bool:
+    """A change has a zxid of its own, above all that was known; what changed nothing shows the last one."""
+    above, upto = bounds
+    is_change = made.answer.err == 0 and made.opcode not in (OP_SYNC, OP_MULTI, OP_CHECK)
+    return (above < made.zxid if is_change else above <= made.zxid) and made.zxid <= upto
+
+
 def _misplaced(pairs: list[Pair], bounds: Bounds) -> Finding:
     """What took effect at another place than its session's answers leave it."""
     for call, made in pairs:
         above, upto = bounds.get(call.index, (0, 1 << 63))
-        if made is not None and not call.is_answered and not above <= made.zxid <= upto:
+        if made is not None and not call.is_answered and not _is_within(made, (above, upto)):
             text = f"{name_of(call)} took effect at zxid {made.zxid:#x}; its session was answered so that it stands"
             return Finding(NAME, "I12", f"{text} above {above:#x} and not above {upto:#x}, or never happened")
     raise AssertionError("within their bounds they would have been matched")

@@ -326,8 +326,9 @@ class World:
             directory.crash_process(self.random)
             self.after(FULL_RETRY_NS, self.start, process.id)
             return
-        if not directory.may_refuse:
-            raise Violation("rule-R34", f"replica {process.id} refuses to start, though nothing was damaged: {refusal}")
+        if not directory.may_refuse(refusal):
+            done = ", ".join(directory.damage) or "nothing"
+            raise Violation("rule-R34", f"replica {process.id} refuses to start; damaged was {done}: {refusal}")
         self.note(f"refused {process.id}")
         self.count("stopped with a reason")
         self.refused[process.id] = str(refusal)

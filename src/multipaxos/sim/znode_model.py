@@ -43,6 +43,7 @@ from multipaxos.wire.zookeeper import (
     OP_CREATE_TTL,
     OP_DELETE,
     OP_EXISTS,
+    OP_GET_ACL,
     OP_GET_ALL_CHILDREN_NUMBER,
     OP_GET_CHILDREN2,
     OP_GET_DATA,
@@ -50,6 +51,7 @@ from multipaxos.wire.zookeeper import (
     OP_SET_ACL,
     OP_SET_DATA,
     OP_SYNC,
+    OPEN_ACL,
     CreateRequest,
     MultiRequest,
     PathRequest,
@@ -59,6 +61,7 @@ from multipaxos.wire.zookeeper import (
     VersionedPath,
     WatchedPath,
     decode_request,
+    write_acl,
 )
 
 CONFIG: Final = "/zookeeper/config"
@@ -66,6 +69,7 @@ BUILT_IN: Final = ("/", "/zookeeper", "/zookeeper/quota", CONFIG)
 
 ANY: Final = -1
 
+_OPEN: Final = write_acl(OPEN_ACL)
 _STAT: Final = Struct(">qqqqiiiqiiq")
 _INT: Final = Struct(">i")
 _MULTI_HEADER: Final = Struct(">i?i")
@@ -93,6 +97,7 @@ class Part(NamedTuple):
     err: int = 0
     path: str | None = None
     data: bytes | None = None
+    acl: bytes | None = None
     names: list[str] | None = None
     stat: Shown | None = None
     number: int | None = None
@@ -439,6 +444,9 @@ class Znodes:
             part = Part(opcode, names=sorted(path for path in mine if path.startswith(request.path)))
         elif isinstance(request, PathRequest) and opcode == OP_GET_ALL_CHILDREN_NUMBER:
             part = self._count(request.path)
+        elif isinstance(request, PathRequest) and opcode == OP_GET_ACL and request.path != CONFIG:
+            node = self.nodes.get(request.path)
+            part = Part(opcode, ERR_NO_NODE) if node is None else Part(opcode, acl=_OPEN, stat=node.shown())
         else:
             return None
         return Answer(part.err, (part,) if part.err == 0 else ())
@@ -533,6 +541,10 @@ def _differs(part: Part, body: bytes, at: int, times: Times) -> tuple[str, int]:
         at += max(size, 0)
         if data != part.data:
             return f"data {data!r} instead of {part.data!r}", at
+    if part.acl is not None:
+        if body[at : at + len(part.acl)] != part.acl:
+            return "another access list than the one that lets everybody do everything", at
+        at += len(part.acl)
     if part.names is not None:
         count = _INT.unpack_from(body, at)[0]
         at += 4

@@ -40,7 +40,7 @@ def check_order(history: History) -> tuple[list[Finding], Timeline | None]:
     timeline: Timeline | None
     if is_known:
         replay = Replay(history, observers, times)
-        findings += compare(history, replay, times)
+        findings += compare(history, replay, times, floors)
         findings += observers.findings
         for zxid in observers.zxids():
             findings.append(Finding(NAME, "I6", f"a reply names zxid {zxid:#x}, which never was"))

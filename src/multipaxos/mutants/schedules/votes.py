@@ -222,7 +222,7 @@ def settled_out_of_memory() -> None:
     """Leader 1 proposes x in slot 3; nobody gets it yet. Leader 2 has y chosen there by 2, 4 and 5. Replica 3, which has
     promised leader 2 nothing, fetches it, applies it and lets it go from memory. Then it gets the accept of leader 1: what
     it answers is that the slot is settled, at a ballot it no longer knows."""
-    stage = led(5, settings=Settings(ledger_bytes_max=0))
+    stage = led(5, settings=Settings(ledger_bytes_max=0, ledger_runs_max=0))
     stage.slow_disks.add(1)
     stage.submit(1, "x")
     stage.hold(to=3, kind="Accept")
