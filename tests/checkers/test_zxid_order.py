@@ -18,6 +18,7 @@ from multipaxos.wire.zookeeper import (
     OP_CREATE,
     OP_CREATE2,
     OP_DELETE,
+    OP_GET_ACL,
     OP_GET_CHILDREN2,
     OP_MULTI,
     OP_SET_DATA,
@@ -25,6 +26,7 @@ from multipaxos.wire.zookeeper import (
     decode_stat,
     encode_create,
     encode_multi,
+    encode_path,
     encode_set_data,
     encode_versioned_path,
     encode_watched_path,
@@ -310,6 +312,51 @@ def test_e_of_two_equal_requests_the_reads_between_say_which_took_effect(done: s
     assert timeline is not None
     expected = {"first": [first], "second": [second], "none": []}[done]
     assert sorted(timeline.executed) == [(call.session, call.index) for call in expected]
+
+
+@pytest.mark.parametrize("who", ["one", "two"])
+def test_e_nothing_takes_effect_before_what_was_known_when_it_was_sent(who: str) -> None:
+    """The ledger has the write where somebody was shown it; it is sent only afterwards. Nobody looks at the value."""
+    story, one, two = two_clients()
+    record = encode_set_data("/k", b"1", -1)
+    story.now += TICK_NS
+    story.apply(one.command(OP_SET_DATA, record))
+    (one if who == "one" else two).exists("/nothing")
+    story.now += 10 * TICK_NS
+    call = one.send(OP_SET_DATA, record)
+    story.now += TICK_NS
+    story.recorder.unknown(call)
+    assert ids(story.end()) == {"I12"}
+
+
+def test_e_nothing_is_executed_for_a_session_that_asked_nothing() -> None:
+    story, one, two = two_clients()
+    story.apply(two.command(OP_CREATE, encode_create("/ghost", b"x", OPEN_ACL, 0)))
+    one.get("/k")
+    assert "I11" in ids(story.end())
+
+
+def test_e_a_lost_write_among_many_equal_requests_without_an_answer_is_found_at_once() -> None:
+    """Which of the equal ones the ledger holds could be chosen in so many ways that the search did not end."""
+    story, one, _ = two_clients()
+    record = encode_versioned_path("/k", 7)
+    for number in range(60):
+        one.doubt(OP_DELETE, record, number % 2 == 0)
+    one.set("/k", b"x")
+    story.ledger.pop()
+    assert "I8" in ids(story.end())
+
+
+@pytest.mark.parametrize("spoil", ["no list", "no node"])
+def test_c_access_lists_are_compared(spoil: str) -> None:
+    story, one, _ = two_clients()
+    call = one.ask(OP_GET_ACL, encode_path("/k"))
+    assert findings(story.end()) == []
+    if spoil == "no list":
+        history = spoiled(story.end(), call, body=bytes(4) + call.body[-68:])
+    else:
+        history = spoiled(story.end(), call, err=-101, body=b"")
+    assert findings(history) != []
 
 
 @BOTH

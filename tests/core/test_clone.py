@@ -21,7 +21,11 @@ from multipaxos.core.records import Record
 from multipaxos.core.replica import Replica
 from multipaxos.core.settings import MILLISECOND_NS, Settings
 
-SETTINGS = Settings(page_bytes_max=40, pipeline=2, batch_commands_max=2)
+SETTINGS = (
+    Settings(page_bytes_max=40, pipeline=2, batch_commands_max=2),
+    Settings(page_bytes_max=40, pipeline=2, batch_commands_max=2, ledger_bytes_max=0, ledger_runs_max=2),
+)
+"""Every other town lets go of what it has applied."""
 LIST = Configuration(0, tuple(Member(i, f"h:{i}", "", 0, i < 4) for i in (1, 2, 3, 4)), 8, "")
 FAR_NS = 1 << 60
 
@@ -65,6 +69,7 @@ class Town:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
+        self.settings = SETTINGS[seed % 2]
         self.now = 1_000 * MILLISECOND_NS
         self.journals: dict[ReplicaId, list[Record]] = {member.id: [] for member in LIST.members}
         self.replicas: dict[ReplicaId, Replica] = {}
@@ -76,7 +81,7 @@ class Town:
     def start(self, replica: ReplicaId) -> None:
         self.starts[replica] += 1
         incarnation = self.starts[replica]
-        started = Replica(replica, LIST, 100 + replica, incarnation, 1_000 * replica + incarnation, SETTINGS)
+        started = Replica(replica, LIST, 100 + replica, incarnation, 1_000 * replica + incarnation, self.settings)
         started.recover(self.journals[replica])
         self.replicas[replica] = started
         self.carry_out(replica, started.begin(self.now, self.random.getrandbits(32)))

@@ -309,6 +309,21 @@ BUGS = {
         ),
         "ballots=3, slots=1, values=0, crashes=0, campaigners=(2,)", "I10", 6,
     ),
+    "applied when merely voted for": Bug(
+        (
+            (
+                "core/replica.py",
+                "        ordering.forward(self, now, effects)\n",
+                "        ordering.forward(self, now, effects)\n"
+                "        slot = ledger.applied + 1\n"
+                "        if slot > max(1, ledger.chosen_prefix) and slot in self.acceptor.votes:\n"
+                "            effects.applied.append(self.applying.apply(slot, self.acceptor.votes[slot][1], effects))\n"
+                "            ledger.applied = slot\n",
+            ),
+            ("core/replica.py", 'assert ledger.base <= ledger.applied <= ledger.chosen_prefix, "I9"', "pass"),
+        ),
+        CALM, "I6", 6,
+    ),
     "nothing": Bug((), "", "", 0, "", 0, CALM),
 }  # fmt: skip
 

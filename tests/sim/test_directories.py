@@ -19,6 +19,7 @@ from multipaxos.storage.promise import copy_name
 from multipaxos.storage.recovery import Link, Recovery
 
 MARK = 0x1234
+REFUSAL = DirectoryRefused("damaged", "a text that names no file")
 SMALL = 8192
 
 
@@ -193,14 +194,14 @@ def test_one_rotten_copy_of_the_promise_is_made_anew() -> None:
     directory = long_written(5)
     for seed in range(20):
         directory.rot_copy(Random(seed))
-        assert not directory.is_sound and not directory.may_refuse
+        assert not directory.is_sound and not directory.may_refuse(REFUSAL)
         directory.synced(directory.appended)
         assert outcome(directory) == "started"
         assert directory.is_sound
     directory.rot_copy(Random(1))
     for copy in (1, 2):
         directory.blocks.files[copy_name(copy)].cached[20] ^= 1
-    assert directory.may_refuse, "one rotted, and a crash tore the other"
+    assert directory.may_refuse(REFUSAL), "one rotted, and a crash tore the other"
 
 
 def test_a_journal_that_forgets_is_found_out() -> None:
@@ -300,6 +301,18 @@ def test_a_replica_that_refuses_without_damage_is_wrong(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Recovery, "_judge_end", refuse)
     assert first_violation(range(10)).startswith("rule-R34: ")
+
+
+def test_a_replica_that_refuses_for_another_reason_than_its_damage_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Directory._open
+
+    def refuse(self: Directory) -> tuple[int, Journal, list[Record]]:
+        if self.damage:
+            raise DirectoryRefused("copied", "this directory belongs to the moon")
+        return shipped(self)
+
+    monkeypatch.setattr(Directory, "_open", refuse)
+    assert "belongs to the moon" in first_violation(range(60))
 
 
 def test_an_emptied_directory_is_refused_by_its_peers_and_the_run_goes_on() -> None:
