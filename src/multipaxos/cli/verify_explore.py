@@ -43,7 +43,8 @@ def explore(
     is_listing: bool = typer.Option(False, "--list", help="Show the models, their sizes and mutants."),
     is_json: bool = typer.Option(False, "--json", help="End with one JSON object on the last line."),
 ) -> None:
-    """Search every state of a small world. Exit code 0: no violation, and the published count, where there is one."""
+    """Search every state of a small world. Exit code 0: no violation, and the published count, where there is one and
+    no bound ended the search before."""
     from multipaxos.explore.anchors import published
     from multipaxos.explore.models import build, full_sizes, maker
     from multipaxos.explore.search import Bounds, ModelError
