@@ -36,6 +36,16 @@ def test_results_stand_on_the_page(tmp_path: Path) -> None:
     assert "interpreted |" in text or "compiled |" in text
 
 
+def test_results_of_other_code_stand_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add("torture", "3 replicas", {"acknowledged": 1234, "lost": 0, "violations": [], "exit_status": 0})
+    store.path("torture").rename(tmp_path / "torture-0123456789ab.jsonl")
+    assert store.results("torture") == {} and list(store.earlier("torture")) == ["0123456789ab"]
+    text = page(store)
+    assert "| torture | `0123456789ab` | 1 runs, 1,234 acknowledged operations | 0 | 0 |" in text
+    assert "Earlier code" not in page(Store(tmp_path / "empty"))
+
+
 def test_a_part_runs_once_and_a_failing_one_is_told(tmp_path: Path) -> None:
     store = Store(tmp_path)
     told: list[str] = []

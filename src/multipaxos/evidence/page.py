@@ -25,7 +25,7 @@ def page(store: Store) -> str:
         parts.append(write(store))
     seeds = campaign_of(store, "seeds").seeds
     # Were it as frequent as one in n / 3, so many seeds would show none in e^-3 = 5 cases of 100.
-    parts += [_origins(store), LIMITS.format(seeds=seeds, rare=seeds // 3)]
+    parts += [_origins(store), _earlier(store), LIMITS.format(seeds=seeds, rare=seeds // 3)]
     return "\n".join(parts)
 
 
@@ -311,6 +311,27 @@ def _torture(store: Store) -> str:
         text
         + "\n"
         + _table(("nemesis", "strikes", "effect shown"), [(name, *sums) for name, sums in sorted(nemeses.items())])
+    )
+
+
+def _earlier(store: Store) -> str:
+    """What was found for other code: it proves nothing of the present one, and tells how long each kind has been run."""
+    rows: list[tuple[object, ...]] = []
+    for digest, results in store.earlier("torture").items():
+        rows.append(
+            (
+                "torture", f"`{digest}`", f"{len(results)} runs, {_sum(results, 'acknowledged'):,} acknowledged operations",
+                _sum(results, "lost"), _sum(results, "violations"),
+            )
+        )  # fmt: skip
+    for digest, results in store.earlier("seeds").items():
+        rows.append(("seeds", f"`{digest}`", f"{_sum(results, 'seeds'):,} seeds", "-", _sum(results, "violations")))
+    if not rows:
+        return ""
+    return (
+        "## Earlier code\n\nOf the same campaigns, before the last changes: it proves nothing of the present code. What was "
+        "violated is mended, and told in `CHANGELOG.md`.\n\n"
+        + _table(("kind", "code", "what", "lost", "violations"), rows)
     )
 
 

@@ -60,10 +60,22 @@ class Store:
         """Where results of this kind stand."""
         return self.folder / f"{kind}-{source_hash(kind)}.jsonl"
 
+    def earlier(self, kind: str) -> dict[str, dict[str, dict[str, Any]]]:
+        """By hash, the results in this folder that speak of other code."""
+        present = self.path(kind)
+        return {
+            path.stem.removeprefix(f"{kind}-"): self._read(path)
+            for path in sorted(self.folder.glob(f"{kind}-????????????.jsonl"))
+            if path != present
+        }
+
     def results(self, kind: str) -> dict[str, dict[str, Any]]:
         """Results of one kind by key; of a key that was done twice the later one. A line cut short by a crash is
         skipped: its part is done again."""
-        path = self.path(kind)
+        return self._read(self.path(kind))
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         if not path.exists():
             return found
