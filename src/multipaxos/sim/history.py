@@ -204,11 +204,24 @@ class History(Follower):
                 lives.is_ended = True
 
     def _request_executed(self, command: bytes, session: int, connection: int, result: Result, slot: int) -> None:
-        """What a connection sent is executed in its order, each once; of a connection that broke, a first part."""
+        """What a connection sent is executed in its order, each once; of a connection that broke, a first part.
+
+        Behind the end of its session it is refused and does nothing. Its place does not matter then, for what came before it
+        may have been refused as moved; but it must be of that connection.
+        """
         at = HEADER_SIZE + 1 if command[HEADER_SIZE] == 0 else decode_ids(command, HEADER_SIZE)[1]
         opcode = int.from_bytes(command[at : at + 4], "big", signed=True)
         record = command[at + 4 :]
         sent = self._sent.get(connection)
+        if sent is not None and session not in self.machine.sessions:
+            for operation in sent.operations:
+                call = operation.call
+                if not operation.executed_at and (call.opcode, call.record, call.session) == (opcode, record, session):
+                    operation.executed_at = slot
+                    operation.result = result
+                    return
+            self._accuse(sent, opcode, record, session, slot)
+            return
         if sent is None or sent.executed == len(sent.operations):
             self._accuse(sent, opcode, record, session, slot)
             return
@@ -219,8 +232,6 @@ class History(Follower):
         sent.executed += 1
         operation.executed_at = slot
         operation.result = result
-        if session not in self.machine.sessions:
-            return  # late, and refused: whatever its place, it does nothing
         lives = self.sessions[session]
         if call.index < lives.last_executed:
             raise Violation("I12", f"{operation.name} is executed after operation {lives.last_executed}")
