@@ -184,6 +184,46 @@ def test_three_replicas_a_leader_killed_and_the_data_kept(commands: Any, tmp_pat
     assert again.end(signal.SIGTERM) == 0
 
 
+def test_all_replicas_restarted_in_turn_under_a_client(commands: Any, tmp_path: Path) -> None:
+    """Each of the three gets a new process while a client writes on; its session lives, and no write is lost."""
+    folder = tmp_path / "data"
+    cluster = commands("cluster", "--data", "data", *FREE)
+    cluster.until("ready: connect to")
+    before = state_of(folder)
+    with Client(folder) as client:
+        session = client.client_id[0]
+        client.create("/counted", b"0")
+        is_over = threading.Event()
+        written = 0
+
+        def write() -> None:
+            nonlocal written
+            while not is_over.is_set():
+                client.retry(client.set, "/counted", b"%d" % (written + 1))
+                written += 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        restarted = once("cluster", "restart", "--data", "data", folder=tmp_path)
+        is_over.set()
+        writer.join()
+        assert restarted.returncode == 0, restarted.stdout + restarted.stderr
+        assert [f"replica {number} was restarted" in restarted.stdout for number in before] == [True] * 3
+        assert client.client_id[0] == session
+        assert written > 0 and client.get("/counted")[0] == b"%d" % written
+    after = state_of(folder)
+    assert all(after[number]["process_id"] != before[number]["process_id"] for number in before)
+    assert all(one["state"] == "serving" for one in after.values())
+
+    only = once("cluster", "restart", "2", "--data", "data", folder=tmp_path)
+    assert only.returncode == 0 and "replica 2 was restarted" in only.stdout and "replica 1" not in only.stdout
+    assert once("cluster", "stop", "3", "--data", "data", folder=tmp_path).returncode == 0
+    refused = once("cluster", "restart", "--data", "data", folder=tmp_path)
+    assert refused.returncode == 1 and "without it 1 of 3 run, and 2 are needed" in refused.stderr
+    assert state_of(folder)[1]["process_id"] == after[1]["process_id"], "nothing was touched"
+    assert once("cluster", "restart", "7", "--data", "data", folder=tmp_path).returncode == 1
+
+
 def test_no_replica_outlives_its_cluster_command(commands: Any, tmp_path: Path) -> None:
     cluster = commands("cluster", "--data", "data", "--replicas", "1", *FREE)
     cluster.until("ready: connect to")

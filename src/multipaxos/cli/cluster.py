@@ -1,4 +1,4 @@
-"""``multipaxos cluster``: a local cluster, one process per replica; ``cluster start N`` and ``cluster stop N``.
+"""``multipaxos cluster``: a local cluster, one process per replica; ``cluster start``, ``stop`` and ``restart``.
 
 Only options and words; the work is done by ``host/cluster.py``.
 """
@@ -89,6 +89,17 @@ def register(app: typer.Typer) -> None:
         from multipaxos.host.cluster import ask_running_cluster
 
         raise typer.Exit(ask_running_cluster(_folder(context, data), "stop", replica, say))
+
+    @group.command("restart")
+    def restart_in_turn(
+        context: typer.Context,
+        replica: int | None = typer.Argument(None, help="Number of the replica.", show_default="all"),
+        data: str | None = _DATA,
+    ) -> None:
+        """Restart the replicas of the cluster that runs, one after the other, each when all others serve."""
+        from multipaxos.host.cluster import ask_running_cluster
+
+        raise typer.Exit(ask_running_cluster(_folder(context, data), "restart", replica or 0, say))
 
     app.add_typer(group, name="cluster")
 

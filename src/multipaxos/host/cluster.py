@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from multipaxos.host.folder import ClusterFolder, FolderError, Place
 
+SERVING_PATIENCE_S: Final = 60.0
+"""How long a restart of all waits for each replica: it may have a long journal to read."""
 STOP_PATIENCE_S: Final = 10.0
 """A replica that has not ended by then is killed: its journal is made for that."""
 WAITING_SAID_AFTER_S: Final = 2.0
@@ -84,7 +86,8 @@ class Cluster:
     """Starts the replicas of a folder, watches them, obeys the control socket, and ends them all."""
 
     __slots__ = (
-        "_children", "_control", "_folder", "_interrupts", "_is_ready", "_options", "_over", "_result", "_say", "_tasks",
+        "_children", "_control", "_folder", "_interrupts", "_is_ready", "_is_restarting", "_options", "_over", "_result",
+        "_say", "_tasks",
     )  # fmt: skip
 
     def __init__(self, folder: ClusterFolder, options: ClusterOptions, say: Say) -> None:
@@ -97,6 +100,7 @@ class Cluster:
         self._result = DONE
         self._interrupts = 0
         self._is_ready = False
+        self._is_restarting = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- the life of the whole -----------------------------------------------------------------------------------
@@ -301,6 +305,9 @@ class Cluster:
 
         try:
             request = json.loads((await reader.readline())[:CONTROL_LINE_MAX])
+            if request.get("do") == "restart" and not request.get("replica"):
+                await self._control_restart(self._children, answer)
+                return
             child = next((one for one in self._children if one.place.id == request.get("replica")), None)
             if child is None:
                 ids = ", ".join(str(one.place.id) for one in self._children)
@@ -309,13 +316,16 @@ class Cluster:
                 await self._control_stop(child, answer)
             elif request.get("do") == "start":
                 await self._control_start(child, answer)
+            elif request.get("do") == "restart":
+                await self._control_restart([child], answer)
             else:
                 answer(f"unknown request {request.get('do')!r}", False)
         except (ValueError, AttributeError):
             answer("the request is not one JSON object on one line", False)
-        with contextlib.suppress(OSError):
-            await writer.drain()
-            writer.close()
+        finally:
+            with contextlib.suppress(OSError):
+                await writer.drain()
+                writer.close()
 
     async def _control_stop(self, child: _Child, answer: Callable[..., None]) -> None:
         if not child.process_id:
@@ -349,6 +359,57 @@ class Cluster:
         else:
             answer(f"replica {number} died: {child.reason or 'see its log'}", False)
 
+    async def _control_restart(self, children: list[_Child], answer: Callable[..., None]) -> None:
+        """One after the other, each only while all that should run serve: so a majority always does."""
+        if self._is_restarting:
+            answer("a restart is under way already", False)
+            return
+        self._is_restarting = True
+        try:
+            for child in children:
+                number = child.place.id
+                others = [one for one in self._children if one is not child and one.is_wanted]
+                enough = len(self._children) // 2 + 1
+                if len(others) < enough:
+                    answer(
+                        f"replica {number} was not restarted: without it {len(others)} of {len(self._children)} run, and "
+                        f"{enough} are needed to serve; start the others first, or use cluster stop and start",
+                        False,
+                    )
+                    return
+                waits_for = await self._all_serve(others)
+                if waits_for:
+                    answer(f"replica {number} was not restarted: {waits_for}; nothing else was touched", False)
+                    return
+                child.is_wanted = False
+                await self._stop(child)
+                await self._start(child)
+                waits_for = await self._all_serve([child])
+                if waits_for:
+                    answer(f"stopped here: {waits_for}; the replicas after it were not touched", False)
+                    return
+                answer(f"replica {number} was restarted and serves (process {child.process_id})")
+            count = len(children)
+            self._say(f"{count} replica{'s' * (count != 1)} restarted by request")
+            answer(f"restarted, one after the other: {', '.join(str(one.place.id) for one in children)}", True)
+        finally:
+            self._is_restarting = False
+
+    async def _all_serve(self, children: list[_Child]) -> str:
+        """Wait until these serve; else which does not and why."""
+        deadline = time.monotonic() + SERVING_PATIENCE_S
+        for child in children:
+            while child.state != "serving":
+                changed = child.changed
+                if child.state in ("died", "stopped") and not child.is_wanted:
+                    return f"replica {child.place.id} does not run: {child.reason or 'see its log'}"
+                try:
+                    await asyncio.wait_for(changed.wait(), max(deadline - time.monotonic(), 0))
+                except TimeoutError:
+                    why = child.waiting_for or child.reason or "it is starting"
+                    return f"replica {child.place.id} does not serve after {SERVING_PATIENCE_S:g} s: {why}"
+        return ""
+
 
 def run_cluster(options: ClusterOptions, say: Say) -> int:
     """Runs a local cluster until it is stopped. Returns the exit code."""
@@ -370,7 +431,8 @@ def run_cluster(options: ClusterOptions, say: Say) -> int:
 
 
 def ask_running_cluster(data: str, do: str, replica: int, say: Say) -> int:
-    """``cluster start N`` and ``cluster stop N``: tells the cluster command that runs on ``data``. Returns the exit code."""
+    """``cluster start N``, ``stop N`` and ``restart [N]`` (0: all): tells the cluster command that runs on ``data``. Returns
+    the exit code."""
     import socket
 
     try:

@@ -26,7 +26,7 @@ from typing import Final, Protocol
 from multipaxos.core.ballot import NO_BALLOT, ReplicaId, ballot_text
 from multipaxos.core.catchup import learn_of
 from multipaxos.core.effects import Applied, Effects, Lookup
-from multipaxos.core.inputs import Disk, Input, PeerDown, PeerUp, Submit, Wall
+from multipaxos.core.inputs import Disk, Handover, Input, PeerDown, PeerUp, Submit, Wall
 from multipaxos.core.membership import Configuration
 from multipaxos.core.messages import Accept, Accepted, Learn, Message, Prepare
 from multipaxos.core.reasons import note_text
@@ -156,6 +156,15 @@ class Driver:
         self._collector.stop()
         if not self.stopped.done():
             self.stopped.set_result(Stopped(reason, is_failure))
+
+    def hand_over(self, target: ReplicaId) -> None:
+        """Ask the core to give the leadership to ``target`` (rule-R30)."""
+        self._inputs.append(Handover(target))
+        self.request_turn()
+
+    def open_requests(self) -> int:
+        """How many requests of clients came in and are not answered."""
+        return len(self.gateway.events) + self.service.figures(boot_ns())["outstanding_requests"]
 
     def journal_failed(self, text: str) -> None:
         """The disk is not to be trusted any more: stop at once, never try again (rule-R37)."""

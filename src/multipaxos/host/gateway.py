@@ -71,14 +71,28 @@ class Gateway:
             one = self._sockets.pop()
             self._servers.append(await loop.create_server(lambda: ClientConnection(self), sock=one, backlog=BACKLOG))
 
-    def close(self) -> None:
-        """Let nobody in any more, and break all connections."""
+    def stop_listening(self) -> None:
+        """Let nobody in any more; who is in stays."""
         for one in self._sockets:
             one.close()
         self._sockets.clear()
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+    def stop_reading(self) -> None:
+        """Take no more requests; what was read is still answered."""
+        for connection in self.connections.values():
+            connection.pause_reading()
+
+    def close_gently(self) -> None:
+        """Close each connection behind what was written to it."""
+        for connection in list(self.connections.values()):
+            connection.close()
+
+    def close(self) -> None:
+        """Let nobody in any more, and break all connections."""
+        self.stop_listening()
         for connection in list(self.connections.values()):
             connection.abort()
 

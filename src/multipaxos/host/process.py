@@ -30,6 +30,7 @@ from multipaxos.core.records import Record
 from multipaxos.core.replica import Replica
 from multipaxos.host.config import ConfigError, ReplicaConfig, load, split_address
 from multipaxos.host.driver import Driver, Stopped, boot_ns
+from multipaxos.host.leaving import leave
 from multipaxos.host.logs import LogThread
 from multipaxos.service.service import Service
 from multipaxos.service.settings import ServiceSettings
@@ -43,6 +44,7 @@ LEDGER_GROUP: Final = 0
 RECOVERED_AT_ONCE: Final = 1000
 STOP_PATIENCE_S: Final = 5.0
 PARENT_PATIENCE_S: Final = 10.0
+GOODBYE_S: Final = 0.2
 SWITCH_INTERVAL_S: Final = 0.0005
 """A journal thread whose sync has returned waits for the interpreter no longer than this: others wait for what it knows."""
 
@@ -96,6 +98,7 @@ class ReplicaProcess:
         self._birth: Configuration | None = None
         self._random = Random()
         self._said = ""
+        self._leaving: asyncio.Task[None] | None = None
         self.replica = Replica(
             config.replica,
             config.listed,
@@ -248,7 +251,10 @@ class ReplicaProcess:
             raise Refused(_port_text(self.config.peer_listen, "peers", error)) from error
         self.driver.start()
         stopped = await self.driver.stopped
-        self.driver.gateway.close()
+        if stopped.is_failure:
+            self.driver.gateway.close()
+        else:
+            await self._say_goodbye()
         await self.transport.close()
         if not await self.driver.journal_thread.stop(STOP_PATIENCE_S):
             log.warning(
@@ -256,6 +262,23 @@ class ReplicaProcess:
             )
         self._directory.close()
         return stopped
+
+    def leave(self) -> None:
+        """Stop, after the leadership is handed over and clients have their answers; asked for twice, at once."""
+        if self._leaving is not None:
+            self.driver.stop()
+            return
+        self._leaving = self.loop.create_task(leave(self.driver))
+
+    async def _say_goodbye(self) -> None:
+        """Clients that are told so go elsewhere at once; who does not hang up in turn is not waited for."""
+        gateway = self.driver.gateway
+        gateway.stop_listening()
+        gateway.close_gently()
+        deadline = self.loop.time() + GOODBYE_S
+        while gateway.connections and self.loop.time() < deadline:
+            await asyncio.sleep(0.005)
+        gateway.close()
 
     def bind(self) -> None:
         """Take the client port. Raises Refused."""
@@ -348,13 +371,13 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _watch_parent(driver: Driver, loop: asyncio.AbstractEventLoop) -> None:
+def _watch_parent(process: ReplicaProcess, loop: asyncio.AbstractEventLoop) -> None:
     """Ends this process when the standard input does: cleanly if the loop still turns, at once if it does not."""
 
     def watch() -> None:
         while os.read(0, 4096):
             pass
-        loop.call_soon_threadsafe(driver.stop)
+        loop.call_soon_threadsafe(process.leave)
         time.sleep(PARENT_PATIENCE_S)
         os._exit(FAILED)
 
@@ -380,13 +403,13 @@ def run_replica(
             if len(interrupts) > 1:
                 os._exit(INTERRUPTED)  # what was acknowledged is on the disk: the second Ctrl-C need not wait
             log.info("stopping (Ctrl-C again stops at once)")
-            process.driver.stop()
+            process.leave()
 
         if not is_child:
             loop.add_signal_handler(signal.SIGINT, interrupted)
-        loop.add_signal_handler(signal.SIGTERM, process.driver.stop)
+        loop.add_signal_handler(signal.SIGTERM, process.leave)
         if is_child:
-            _watch_parent(process.driver, loop)
+            _watch_parent(process, loop)
         return await process.run()
 
     code = DONE
