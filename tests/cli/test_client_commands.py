@@ -14,6 +14,7 @@ from fake_cluster import FakeCluster, cluster_in_thread, words
 from typer.testing import CliRunner
 
 from multipaxos.cli import client as commands
+from multipaxos.cli import status
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def run(cluster: FakeCluster, *arguments: str, stdin: bytes = b"", connect: str 
     """Type a command."""
     app = typer.Typer(rich_markup_mode=None)
     commands.register(app)
+    status.register(app)
     environment = {"MULTIPAXOS_CONNECT": cluster.connect if connect is None else connect, "COLUMNS": "200"}
     return CliRunner().invoke(app, list(arguments), input=stdin, env=environment)
 

@@ -158,8 +158,10 @@ def test_three_replicas_a_leader_killed_and_the_data_kept(commands: Any, tmp_pat
         cluster.until(f"replica {leader} died: killed by signal 9")
         cluster.until(f"cluster start {leader}")
         assert state_of(folder)[leader]["process_id"] == 0
+        assert state_of(folder)[leader]["reason"] == "killed by signal 9"
         started = once("cluster", "start", str(leader), "--data", "data", folder=tmp_path)
         assert started.returncode == 0 and f"replica {leader} serves clients" in started.stdout
+        assert state_of(folder)[leader]["reason"] == ""
         assert "already running" in once("cluster", "start", str(leader), "--data", "data", folder=tmp_path).stdout
         assert client.get("/kept")[0] == b"2"
 
@@ -272,6 +274,7 @@ def test_a_lost_directory_is_not_made_anew(commands: Any, tmp_path: Path) -> Non
     assert cluster.ended() == 1
     said = "".join(cluster.lines)
     assert "replica 1 died" in said and "does not exist" in said and "too few replicas are up" in said
+    assert "does not exist" in state_of(tmp_path / "data")[1]["reason"], "whoever asks later finds it here"
 
 
 def test_what_is_refused_before_anything_starts(commands: Any, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""``put``, ``get``, ``ls``, ``rm``, ``watch`` and ``status``: a client at the shell.
+"""``put``, ``get``, ``ls``, ``rm`` and ``watch``: a client at the shell.
 
-Only options and words; the work is done by ``client/``, the summing up of ``status`` included (``client/standing.py``).
+Only options and words; the work is done by ``client/``.
 Reads go to whichever replica answers, after a sync: what this command prints is as new as anything a command that ended
 before it has written. ``--local`` leaves the sync out.
 """
@@ -28,7 +28,6 @@ from multipaxos.client import (
     WatchEvent,
 )
 from multipaxos.client.addresses import CONNECT_VARIABLE, DEFAULT_CONNECT, Address, address_text, parse_addresses
-from multipaxos.client.standing import ask_all, summary_text
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -389,23 +388,6 @@ def _watch(
     _finish(lambda: _Watching(path, is_recursive, events, is_json).run(addresses, timeout), is_json)
 
 
-def _status(
-    connect: str = _CONNECT,
-    timeout: float = typer.Option(3.0, min=0.1, help="Seconds to wait for each replica."),
-    is_json: bool = _JSON,
-) -> None:
-    """Ask every replica how it stands: who leads, who lags, how many more failures the cluster survives."""
-    addresses = _parse_connect(connect)
-
-    async def run() -> int:
-        where = ", ".join(address_text(address) for address in addresses)
-        summary = await _patiently(ask_all(addresses, timeout), f"for an answer of {where} (up to {timeout:g} s)")
-        print(json.dumps(summary.as_json()) if is_json else summary_text(summary))
-        return 0 if summary.is_serving else FAILED
-
-    _finish(run, is_json)
-
-
 def register(app: typer.Typer) -> None:
     """Mounts the commands."""
     app.command("put")(_put)
@@ -413,4 +395,3 @@ def register(app: typer.Typer) -> None:
     app.command("ls")(_ls)
     app.command("rm")(_rm)
     app.command("watch")(_watch)
-    app.command("status")(_status)

@@ -62,6 +62,13 @@ def register(app: typer.Typer) -> None:
             help="First port between replicas; 0: free ones.",
             show_default="7181, or as in the last run",
         ),
+        admin_port: int | None = typer.Option(
+            None,
+            min=0,
+            max=65535,
+            help="First port for status, metrics and why over HTTP; 0: free ones.",
+            show_default="8181, or as in the last run",
+        ),
         restart: bool = typer.Option(
             False, "--restart", help="Start a replica again when it dies, instead of saying so."
         ),
@@ -73,7 +80,8 @@ def register(app: typer.Typer) -> None:
             return
         from multipaxos.host.cluster import ClusterOptions, run_cluster
 
-        options = ClusterOptions(data, replicas, client_port, peer_port, restart, moved, command_as_typed())
+        command = command_as_typed()
+        options = ClusterOptions(data, replicas, client_port, peer_port, admin_port, restart, moved, command)
         raise typer.Exit(run_cluster(options, say))
 
     @group.command()

@@ -14,7 +14,11 @@ import typer
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "multipaxos.cli.cluster": ("cluster",),
     "multipaxos.cli.serve": ("serve",),
-    "multipaxos.cli.client": ("put", "get", "ls", "rm", "watch", "status"),
+    "multipaxos.cli.client": ("put", "get", "ls", "rm", "watch"),
+    "multipaxos.cli.status": ("status",),
+    "multipaxos.cli.members": ("members",),
+    "multipaxos.cli.why": ("why",),
+    "multipaxos.cli.journal": ("journal",),
     "multipaxos.cli.synod": ("acceptor", "propose", "learn"),
     "multipaxos.cli.bench": ("bench",),
     "multipaxos.cli.verify": ("verify",),

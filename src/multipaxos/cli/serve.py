@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from multipaxos.host.config import CLIENT_PORT, PEER_PORT, ConfigError, ReplicaConfig, load
+from multipaxos.host.config import ADMIN_PORT, CLIENT_PORT, PEER_PORT, ConfigError, ReplicaConfig, load
 from multipaxos.host.folder import ALONE_DEFAULT, FolderError
 
 
@@ -15,7 +15,8 @@ def describe(config: ReplicaConfig) -> list[str]:
     """What a file was understood to mean, one line per fact."""
     lines = [
         f"replica {config.replica} of {len(config.listed.members)}, data in {config.data}",
-        f"clients at {config.client_listen}, peers at {config.peer_listen}",
+        f"clients at {config.client_listen}, peers at {config.peer_listen}, admin "
+        + (f"at {config.admin_listen}" if config.admin_listen else "port not stated, so there is none"),
         f"session timeouts {config.session_min_ms} to {config.session_max_ms} ms",
     ]
     for member in config.listed.members:
@@ -42,6 +43,13 @@ def register(app: typer.Typer) -> None:
         peer_port: int | None = typer.Option(
             None, min=0, max=65535, help="Its port for peers; 0: a free one.", show_default=str(PEER_PORT)
         ),
+        admin_port: int | None = typer.Option(
+            None,
+            min=0,
+            max=65535,
+            help="Its port for status, metrics and why over HTTP; 0: a free one.",
+            show_default=str(ADMIN_PORT),
+        ),
         moved: bool = typer.Option(
             False,
             "--moved",
@@ -49,9 +57,9 @@ def register(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Run one replica in the foreground. Ctrl-C ends it."""
-        if file is not None and (data is not None or client_port is not None or peer_port is not None):
+        if file is not None and any(one is not None for one in (data, client_port, peer_port, admin_port)):
             print(
-                "error: --data, --client-port and --peer-port are for a replica on its own; FILE says all",
+                "error: --data, --client-port, --peer-port and --admin-port are for a replica on its own; FILE says all",
                 file=sys.stderr,
             )
             raise typer.Exit(2)
@@ -62,7 +70,7 @@ def register(app: typer.Typer) -> None:
             if file is None:
                 from multipaxos.host.alone import run_alone
 
-                raise typer.Exit(run_alone(data or ALONE_DEFAULT, client_port, peer_port, moved))
+                raise typer.Exit(run_alone(data or ALONE_DEFAULT, client_port, peer_port, moved, admin_port))
             config = load(file)
         except (ConfigError, FolderError) as error:
             print(f"error: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ Knows nothing of connections; `client.py` and the shell commands use it.
 from typing import Final
 
 DEFAULT_PORT: Final = 2181
+ADMIN_PORT: Final = 8181
 DEFAULT_CONNECT: Final = "127.0.0.1:2181,127.0.0.1:2182,127.0.0.1:2183"
 REFUSED: Final = "connection refused: nothing listens there"
 CONNECT_VARIABLE: Final = "MULTIPAXOS_CONNECT"
@@ -13,9 +14,9 @@ CONNECT_VARIABLE: Final = "MULTIPAXOS_CONNECT"
 Address = tuple[str, int]
 
 
-def parse_addresses(text: str) -> list[Address]:
-    """The addresses in ``text``; a port left out is 2181, an IPv6 host stands in brackets. ValueError says what is
-    wrong.
+def parse_addresses(text: str, default_port: int = DEFAULT_PORT) -> list[Address]:
+    """The addresses in ``text``; a port left out is ``default_port``, an IPv6 host stands in brackets. ValueError says
+    what is wrong.
     """
     addresses: list[Address] = []
     for part in text.split(","):
@@ -37,7 +38,7 @@ def parse_addresses(text: str) -> list[Address]:
             raise ValueError(f"{piece!r} names no host; write host:port, for example {DEFAULT_CONNECT.split(',')[0]}")
         if port_text and not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
             raise ValueError(f"{port_text!r} in {piece!r} is not a port; it is a number from 1 to 65535")
-        address = (host, int(port_text) if port_text else DEFAULT_PORT)
+        address = (host, int(port_text) if port_text else default_port)
         if address not in addresses:
             addresses.append(address)
     if not addresses:

@@ -25,10 +25,13 @@ class _FolderReporter(Reporter):
         super().report(state, text)
 
 
-def run_alone(data: str, client_port: int | None, peer_port: int | None, is_moved: bool) -> int:
+def run_alone(
+    data: str, client_port: int | None, peer_port: int | None, is_moved: bool, admin_port: int | None = None
+) -> int:
     """Runs it until it is stopped. Returns the exit code; raises FolderError."""
     is_new = not os.path.exists(os.path.join(data, STATE_FILE))
-    with ClusterFolder.open(data, 1 if is_new else None, client_port, peer_port) as folder:
+    replicas = 1 if is_new else None
+    with ClusterFolder.open(data, replicas, client_port, peer_port, admin_port=admin_port) as folder:
         if len(folder.places) != 1:
             raise FolderError(
                 f"{folder.shown} was made for {len(folder.places)} replicas; run them with: "

@@ -44,6 +44,7 @@ class ClusterOptions:
     replicas: int | None = None
     client_port: int | None = None
     peer_port: int | None = None
+    admin_port: int | None = None
     restart: bool = False
     moved: bool = False  # the folder was moved or restored whole: its directories are no copies (rule-R41)
     command: str = "multipaxos"  # how the reader types the command
@@ -55,6 +56,7 @@ class _Child:
     __slots__ = (
         "changed",
         "delay",
+        "ending",
         "is_wanted",
         "place",
         "process",
@@ -70,7 +72,8 @@ class _Child:
         self.process: asyncio.subprocess.Process | None = None
         self.state = "stopped"  # stopped | starting | serving | waiting (it served, and is cut off) | died
         self.waiting_for = ""
-        self.reason = ""
+        self.reason = ""  # why it stopped, as it said itself
+        self.ending = ""  # why its process ended without being told to
         self.is_wanted = False  # should run: started, and neither stopped by request nor given up
         self.stopping = False
         self.delay = RESTART_FIRST_S
@@ -145,7 +148,7 @@ class Cluster:
         for child in self._children:
             child.is_wanted = False
         await asyncio.gather(*(self._stop(child) for child in self._children))
-        self._folder.write_state({}, 0)
+        self._folder.write_state({}, 0, None, self._endings())
         if self._result != FAILED:
             self._say(f"stopped; the data stays in {self._folder.shown}")
 
@@ -153,7 +156,7 @@ class Cluster:
 
     async def _start(self, child: _Child) -> None:
         place = child.place
-        child.state, child.waiting_for, child.reason = "starting", "", ""
+        child.state, child.waiting_for, child.reason, child.ending = "starting", "", "", ""
         child.is_wanted, child.stopping = True, False
         log = os.open(self._folder.log_path(place.id), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -183,11 +186,13 @@ class Cluster:
             with contextlib.suppress(ValueError):
                 self._heard(child, json.loads(line))
         code = await process.wait()
+        if not child.stopping:
+            died_of = f"killed by signal {-code}" if code < 0 else f"exit code {code}; see its log"
+            child.ending = child.reason or died_of
         self._write_state_of(child, "stopped" if child.stopping else "died")
         if child.stopping or self._over.is_set():
             return
-        why = child.reason or (f"killed by signal {-code}" if code < 0 else f"exit code {code}; see its log")
-        self._say(f"replica {child.place.id} died: {why}")
+        self._say(f"replica {child.place.id} died: {child.ending}")
         self._say(f"  its log: {self._folder.shown_path(self._folder.log_path(child.place.id))}")
         self._after_death(child)
 
@@ -261,7 +266,11 @@ class Cluster:
 
     def _write_state(self) -> None:
         pids = {child.place.id: child.process_id for child in self._children}
-        self._folder.write_state(pids, os.getpid(), {child.place.id: child.state for child in self._children})
+        states = {child.place.id: child.state for child in self._children}
+        self._folder.write_state(pids, os.getpid(), states, self._endings())
+
+    def _endings(self) -> dict[int, str]:
+        return {child.place.id: child.ending for child in self._children}
 
     # --- what is said --------------------------------------------------------------------------------------------
 
@@ -414,7 +423,9 @@ class Cluster:
 def run_cluster(options: ClusterOptions, say: Say) -> int:
     """Runs a local cluster until it is stopped. Returns the exit code."""
     try:
-        folder = ClusterFolder.open(options.data, options.replicas, options.client_port, options.peer_port, say)
+        folder = ClusterFolder.open(
+            options.data, options.replicas, options.client_port, options.peer_port, say, options.admin_port
+        )
     except FolderError as error:
         say(f"error: {error}")
         return FAILED
@@ -422,7 +433,7 @@ def run_cluster(options: ClusterOptions, say: Say) -> int:
         say(f"{len(folder.places)} replicas, data in {folder.shown}")
         for place in folder.places:
             log = folder.shown_path(folder.log_path(place.id))
-            say(f"  replica {place.id}: clients {place.client}, peers {place.peer}, log {log}")
+            say(f"  replica {place.id}: clients {place.client}, peers {place.peer}, admin {place.admin}, log {log}")
 
         async def body() -> int:
             return await Cluster(folder, options, say).run()

@@ -15,6 +15,7 @@ A whole TOML file, with its defaults::
     id = 1
     peer = "127.0.0.1:7181"
     client = "127.0.0.1:2181"
+    admin = "127.0.0.1:8181"             # where its admin port is reached; default: it has none
     voter = true
 
     [birth]
@@ -30,6 +31,9 @@ A whole TOML file, with its defaults::
 
     [peer]
     listen = "127.0.0.1:7181"            # default: this replica's own entry
+
+    [admin]
+    listen = "127.0.0.1:8181"            # default: this replica's own entry
 
     [session]
     timeout_min_ms = 4000
@@ -67,6 +71,7 @@ from multipaxos.core.settings import MILLISECOND_NS, Settings
 
 CLIENT_PORT: Final = 2181
 PEER_PORT: Final = 7181
+ADMIN_PORT: Final = 8181
 WORDS: Final = (
     "ruok", "srvr", "stat", "mntr", "conf", "envi", "isro", "cons", "wchs", "wchc", "wchp", "dump", "dirs", "crst", "srst",
 )  # fmt: skip
@@ -101,6 +106,8 @@ class ReplicaConfig:
     segment_bytes: int = 64 << 20
     log_level: str = "info"
     is_birth_stated: bool = False  # the file has a [birth]: compared with the ledger once slot 1 is known (rule-R7)
+    admin_listen: str = ""  # "" for no admin port
+    admins: tuple[tuple[ReplicaId, str], ...] = ()  # of the list, as far as the file says; these are not replicated
     notes: tuple[str, ...] = ()  # what the reader of the log should know about how the file was understood
 
     @property
@@ -136,6 +143,7 @@ class _Replica(msgspec.Struct, forbid_unknown_fields=True):
     id: int
     peer: str
     client: str = ""
+    admin: str = ""
     voter: bool = True
 
 
@@ -153,6 +161,10 @@ class _Client(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Peer(msgspec.Struct, forbid_unknown_fields=True):
+    listen: str = ""
+
+
+class _Admin(msgspec.Struct, forbid_unknown_fields=True):
     listen: str = ""
 
 
@@ -190,6 +202,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     birth: _Birth | None = None
     client: _Client = msgspec.field(default_factory=_Client)
     peer: _Peer = msgspec.field(default_factory=_Peer)
+    admin: _Admin = msgspec.field(default_factory=_Admin)
     session: _Session = msgspec.field(default_factory=_Session)
     timers: _Timers = msgspec.field(default_factory=_Timers)
     ledger: _Ledger = msgspec.field(default_factory=_Ledger)
@@ -201,6 +214,7 @@ _SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "birth": _Birth,
     "client": _Client,
     "peer": _Peer,
+    "admin": _Admin,
     "session": _Session,
     "timers": _Timers,
     "ledger": _Ledger,
@@ -287,6 +301,8 @@ def read_toml(text: str, source: str) -> ReplicaConfig:
             segment_bytes=ledger.segment_bytes,
             log_level=file.log.level,
             is_birth_stated=file.birth is not None,
+            admin_listen=file.admin.listen or next(one.admin for one in file.replicas if one.id == file.replica),
+            admins=tuple((one.id, one.admin) for one in file.replicas if one.admin),
         ),
         source,
     )
@@ -440,6 +456,7 @@ def read_zoo_cfg(text: str, source: str) -> ReplicaConfig:
     used = {
         "clientPort", "clientPortAddress", "dataDir", "tickTime", "initLimit", "syncLimit", "maxClientCnxns", "peerType",
         "4lw.commands.whitelist", "minSessionTimeout", "maxSessionTimeout", "jute.maxbuffer", "dynamicConfigFile", _ZOO_SUPER,
+        "admin.enableServer", "admin.serverAddress", "admin.serverPort",
     }  # fmt: skip
     ignored = sorted(key for key in keys if key not in used and not key.startswith("server."))
     if ignored:
@@ -460,9 +477,20 @@ def read_zoo_cfg(text: str, source: str) -> ReplicaConfig:
             request_bytes_max=_number(keys, "jute.maxbuffer", 0xFFFFF, source),
             words=words,
             super_digest=keys.get(_ZOO_SUPER, ""),
+            admin_listen=_zoo_admin(keys, source),
             notes=tuple(notes),
         ),
         source,
+    )
+
+
+def _zoo_admin(keys: dict[str, str], source: str) -> str:
+    """Where the admin port listens: on loopback unless told otherwise, and only if one is asked for."""
+    is_off = keys.get("admin.enableServer", "true").lower() == "false"
+    if is_off or not {"admin.serverPort", "admin.serverAddress"} & set(keys):
+        return ""
+    return join_address(
+        keys.get("admin.serverAddress", "127.0.0.1"), _number(keys, "admin.serverPort", ADMIN_PORT, source)
     )
 
 
@@ -528,6 +556,10 @@ def checked(config: ReplicaConfig, source: str) -> ReplicaConfig:
             raise ConfigError(f"{source}: two replicas have the peer address {address}")
     split_address(config.client_listen, f"{source}: client listen address")
     split_address(config.peer_listen, f"{source}: peer listen address")
+    for replica, address in config.admins:
+        split_address(address, f"{source}: admin address of replica {replica}")
+    if config.admin_listen:
+        split_address(config.admin_listen, f"{source}: admin listen address")
     settings = config.settings
     positive = {
         "heartbeat_ms": settings.heartbeat_ns,

@@ -16,7 +16,6 @@ Decides nothing about Paxos, sessions or znodes. ``process.py`` builds what this
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,13 +27,15 @@ from multipaxos.core.catchup import learn_of
 from multipaxos.core.effects import Applied, Effects, Lookup
 from multipaxos.core.inputs import Disk, Handover, Input, PeerDown, PeerUp, Submit, Wall
 from multipaxos.core.membership import Configuration
-from multipaxos.core.messages import Accept, Accepted, Learn, Message, Prepare
+from multipaxos.core.messages import Accept, Accepted, Echo, Learn, Message, Prepare
 from multipaxos.core.reasons import note_text
 from multipaxos.core.replica import Replica
+from multipaxos.host.clock import boot_ns, wall_offset_ms
 from multipaxos.host.collector import Collector
 from multipaxos.host.gateway import BLOCKED, CLOSED, DATA, ENDED, OPENED, Gateway
 from multipaxos.host.journal_thread import FileThread, JournalThread
 from multipaxos.host.logs import STRANGER, Troubles
+from multipaxos.host.observer import Observer
 from multipaxos.service.service import Service
 from multipaxos.storage.faults import JournalDamaged, JournalFailed
 from multipaxos.storage.journal import Journal
@@ -55,15 +56,6 @@ LONG_TURN_COMMANDS: Final = 64
 LOOKUPS_MAX: Final = 16
 
 log = logging.getLogger("multipaxos")
-
-
-def boot_ns() -> int:
-    """The clock of the core: it goes on while the machine sleeps (rule-R22)."""
-    return time.clock_gettime_ns(_BOOT_CLOCK)
-
-
-# macOS has no boot-time clock of that name; its monotonic one goes on during sleep.
-_BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Peers(Protocol):
@@ -107,8 +99,9 @@ class Driver:
         self.service = service
         self.gateway = Gateway(self.request_turn)
         self.journal = journal
-        self.journal_thread = JournalThread(journal, loop, self._durable_up_to, self.journal_failed)
+        self.journal_thread = JournalThread(journal, loop, self._durable_up_to, self.journal_failed, self._synced)
         self.files = FileThread(loop, LOOKUPS_MAX)
+        self.observer = Observer(replica, service, journal, self.journal_thread, self.files)
         self.peers: Peers | None = None  # set before ``start``: the transport needs this object for its callbacks
         self.stopped: asyncio.Future[Stopped] = loop.create_future()
         self.refusals: dict[ReplicaId, str] = {}  # peers that refuse this replica, and why
@@ -169,6 +162,7 @@ class Driver:
     def journal_failed(self, text: str) -> None:
         """The disk is not to be trusted any more: stop at once, never try again (rule-R37)."""
         log.error("%s", text)
+        self.observer.failed = text
         self.stop(text, True)
 
     # --- what happens, collected -------------------------------------------------------------------------------------
@@ -191,11 +185,15 @@ class Driver:
                 inputs.append(message)
             elif isinstance(message, (Report, ReportAck)):
                 self._reports.append(message)
+                if isinstance(message, ReportAck):
+                    self.observer.acknowledged(peer, message.serial, boot_ns())
             elif is_full and isinstance(message, (Accept, Learn, Prepare)):
                 self.dropped += 1
                 continue
             else:
                 inputs.append(message)
+                if isinstance(message, Echo):
+                    self.observer.echoed(peer, message.ballot, message.number, boot_ns())
             self.request_turn()
 
     def peer_up(self, peer: ReplicaId) -> None:
@@ -345,6 +343,7 @@ class Driver:
         peers.flush()
         if _commands_in(effects.applied) >= LONG_TURN_COMMANDS:
             self.journal_thread.wake()
+        began = boot_ns()
         for applied in effects.applied:
             service.applied(applied, now)
             if applied.configuration is not None:
@@ -364,7 +363,8 @@ class Driver:
             replica.confirmed_round,
             later,
         )
-        self._take_outbox(own, peers)
+        self.observer.turned(effects.applied, now, began, later)
+        self._take_outbox(own, peers, later)
         peers.flush()
         self.journal_thread.wake()
         if not self._is_opening and service.is_serving:
@@ -376,7 +376,7 @@ class Driver:
             self.request_turn()
         self._arm(effects.wake_at, later)
 
-    def _take_outbox(self, own: ReplicaId, peers: Peers) -> None:
+    def _take_outbox(self, own: ReplicaId, peers: Peers, now: int) -> None:
         out = self.service.out
         connections = self.gateway.connections
         for number, frames in out.replies.items():
@@ -398,11 +398,17 @@ class Driver:
         for to, message in out.messages:
             if to == own:
                 self._reports.append(message)
-            else:
-                peers.send(to, message)
+                continue
+            peers.send(to, message)
+            if isinstance(message, Report):
+                self.observer.reported(message.serial, now)
         commands = out.commands  # made after this turn's were submitted: they go into the next
         out.clear()
         out.commands = commands
+
+    def _synced(self, duration_ns: int) -> None:
+        """From the journal thread: what one flush took."""
+        self.observer.sync.note(duration_ns)
 
     def _durable_up_to(self, position: int) -> None:
         """From the journal thread: all up to ``position`` is on the disk, and what waited for it may leave (rule-R33)."""
@@ -447,6 +453,7 @@ class Driver:
             return
         if isinstance(found, JournalDamaged):
             # The loss of old decrees costs nobody's promise; others have them. But it must not go unheard.
+            self.observer.damage = str(found)
             self.on_trouble(0, f"cannot help replica {lookup.requester} to catch up: {found}")
             return
         if isinstance(found, Exception):
@@ -479,6 +486,7 @@ class Driver:
     def _say_leader(self) -> None:
         replica = self.replica
         self._said_leader = (replica.leader_ballot, replica.is_leading)
+        self.observer.led_by(replica.leader_ballot, boot_ns())
         if replica.leader == 0:
             log.info("no leader is known")
         elif replica.is_leading:
@@ -488,7 +496,7 @@ class Driver:
 
     def _each_second(self, now: int, inputs: list[Input]) -> None:
         self._second_at = now + SECOND_NS
-        inputs.insert(0, Wall(time.time_ns() // 1_000_000 - boot_ns() // 1_000_000))
+        inputs.insert(0, Wall(wall_offset_ms()))
         # With more voters the others' room counts too, which no message tells yet; alone there is nobody to ask.
         if self.replica.membership.newest().voters == (self.replica.id,):
             self.service.is_full = bool(self.journal.shortage)

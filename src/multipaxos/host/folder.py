@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
-from multipaxos.host.config import CLIENT_PORT, PEER_PORT
+from multipaxos.host.config import ADMIN_PORT, CLIENT_PORT, PEER_PORT
 
 HOST: Final = "127.0.0.1"
 REPLICAS_DEFAULT: Final = 3
@@ -35,18 +35,24 @@ STATE_FILE: Final = "cluster.json"
 FORMAT: Final = 1
 SOCKET_PATH_MAX: Final = 100
 LEFTOVER_PATIENCE_S: Final = 5.0
+_USES: Final = {"client": "clients", "peer": "peers", "admin": "admin"}
+_PORTS: Final = {"client": CLIENT_PORT, "peer": PEER_PORT, "admin": ADMIN_PORT}
 
 README: Final = """\
 Data of a local multipaxos cluster. Made by `multipaxos cluster`, or by `multipaxos serve` without a file; keep it and
 the next run goes on where this one ended.
 
-  cluster.json     for each replica: id, process id (0 when it does not run), client and peer address
+  cluster.json     for each replica: id, process id (0 when it does not run), its state, client, peer and admin address,
+                   and the reason why its process ended, if it ended by itself
   cluster.lock     held by the cluster command that runs on this folder
   replica-N.toml   the settings replica N was started with; written anew at each start
   replica-N.log    what replica N had to say
   replica-N/       identity and journal of replica N: never copy it, never edit it, never empty it alone
   control.sock     `multipaxos cluster start N` and `stop N` speak through it
   alone/           of `multipaxos serve` without a file: another cluster, of one replica
+
+Each admin address answers http: /health/live, /health/ready, /status, /metrics, /why; `curl http://ADDRESS/why` says what
+stands in the way, if anything does.
 
 To begin anew: stop the cluster and delete the folder. To lose one replica on purpose is not the same as to stop it:
 a replica whose folder was emptied is refused by the others, since it has forgotten what it promised.
@@ -64,6 +70,7 @@ class Place:
     id: int
     client: str
     peer: str
+    admin: str
 
 
 def _port_of(address: str) -> int:
@@ -94,8 +101,13 @@ class ClusterFolder:
         client_port: int | None,
         peer_port: int | None,
         say: Any = lambda text: None,
+        admin_port: int | None = None,
     ) -> "ClusterFolder":
-        """Opens the folder, or makes it. Raises FolderError. ``say`` hears for what is waited."""
+        """Opens the folder, or makes it. Raises FolderError. ``say`` hears for what is waited.
+
+        A port is the first of so many; 0 means free ones, None those of the last run, else the defaults. Admin ports are
+        free ones by default where the client ports are.
+        """
         if replicas is not None and not 1 <= replicas <= REPLICAS_MAX:
             raise FolderError(f"--replicas {replicas}: a local cluster has 1 to {REPLICAS_MAX} replicas")
         path = os.path.abspath(data)
@@ -110,7 +122,8 @@ class ClusterFolder:
         try:
             _take_lock(lock, path)
             state = _read_state(path)
-            places = _places(path, state, replicas, client_port, peer_port, reserved, say)
+            asked = {"client": client_port, "peer": peer_port, "admin": admin_port}
+            places = _places(path, state, replicas, asked, reserved, say)
             made = [int(one["id"]) for one in state["replicas"] if one.get("made")] if state is not None else []
             folder = cls(path, lock, places, reserved, made)
             folder._write_files()
@@ -151,9 +164,7 @@ class ClusterFolder:
     @property
     def has_default_ports(self) -> bool:
         """Whether clients find this cluster without --connect."""
-        return [_port_of(place.client) for place in self.places] == [
-            CLIENT_PORT + index for index in range(len(self.places))
-        ]
+        return [_port_of(place.client) for place in self.places] == _ports_from(CLIENT_PORT, len(self.places))
 
     def config_path(self, replica: int) -> str:
         """The TOML file of a replica."""
@@ -210,10 +221,18 @@ class ClusterFolder:
         ]
         for place in self.places:
             lines += ["", "[[replicas]]", f"id = {place.id}", f'peer = "{place.peer}"', f'client = "{place.client}"']
+            lines += [f'admin = "{place.admin}"']
         return "\n".join(lines) + "\n"
 
-    def write_state(self, process_ids: dict[int, int], manager: int, states: dict[int, str] | None = None) -> None:
-        """Writes ``cluster.json`` in one piece: whoever reads it never sees half of it."""
+    def write_state(
+        self,
+        process_ids: dict[int, int],
+        manager: int,
+        states: dict[int, str] | None = None,
+        reasons: dict[int, str] | None = None,
+    ) -> None:
+        """Writes ``cluster.json`` in one piece: whoever reads it never sees half of it. ``reasons``: why a process ended
+        that was not told to; it cannot be asked any more."""
         value = {
             "format": FORMAT,
             "made_by": "multipaxos cluster",
@@ -225,8 +244,10 @@ class ClusterFolder:
                     "process_id": process_ids.get(place.id, 0),
                     "client": place.client,
                     "peer": place.peer,
+                    "admin": place.admin,
                     "state": (states or {}).get(place.id, "stopped"),
                     "made": self.is_made[place.id],
+                    "reason": (reasons or {}).get(place.id, ""),
                 }
                 for place in self.places
             ],
@@ -279,7 +300,7 @@ def _read_state(path: str) -> dict[str, Any] | None:
         value = json.loads(text)
         made_by, number = value["made_by"], value["format"]
         for one in value["replicas"]:
-            _port_of(one["client"]), _port_of(one["peer"]), int(one["id"])
+            _port_of(one["client"]), _port_of(one["peer"]), _port_of(one.get("admin", ":0")), int(one["id"])
     except (ValueError, KeyError, TypeError) as error:
         raise FolderError(
             f"{_shown(path)}/{STATE_FILE} is not readable as one of ours ({error!r}); choose another folder with --data DIR"
@@ -299,8 +320,7 @@ def _places(
     path: str,
     state: dict[str, Any] | None,
     replicas: int | None,
-    client_port: int | None,
-    peer_port: int | None,
+    asked: dict[str, int | None],
     reserved: list[socket.socket],
     say: Any,
 ) -> list[Place]:
@@ -313,28 +333,40 @@ def _places(
         )
     ids = [int(one["id"]) for one in known] or list(range(1, (replicas or REPLICAS_DEFAULT) + 1))
     patience = LEFTOVER_PATIENCE_S if any(one.get("process_id") for one in known) else 0.0
+    # A folder of an earlier version has no admin ports yet.
     last = {
-        "client": [_port_of(one["client"]) for one in known],
-        "peer": [_port_of(one["peer"]) for one in known],
+        what: [_port_of(one[what]) for one in known] if all(what in one for one in known) else [] for what in _PORTS
     }
     found: dict[str, list[int]] = {}
-    for what, asked, default in (("client", client_port, CLIENT_PORT), ("peer", peer_port, PEER_PORT)):
+    for what, default in _PORTS.items():
+        first = asked[what]
+        if (
+            what == "admin"
+            and first is None
+            and not last[what]
+            and found["client"] != _ports_from(CLIENT_PORT, len(ids))
+        ):
+            first = 0  # the clients' ports are none of the usual: another cluster may have those, and 8181 with them
         ports: list[int] = []
         for index, replica in enumerate(ids):
-            if asked:
-                wanted = asked + index
+            if first:
+                wanted = first + index
             elif last[what]:
                 wanted = last[what][index]
             else:
-                wanted = 0 if asked == 0 else default + index
+                wanted = 0 if first == 0 else default + index
             if wanted > 65535:
                 raise FolderError(f"port {wanted} does not exist; choose a lower one with --{what}-port")
-            ports.append(_reserve(replica, what, wanted, asked == 0, reserved, patience, say))
+            ports.append(_reserve(replica, what, wanted, first == 0, reserved, patience, say))
         found[what] = ports
     return [
-        Place(replica, f"{HOST}:{client}", f"{HOST}:{peer}")
-        for replica, client, peer in zip(ids, found["client"], found["peer"], strict=True)
+        Place(replica, f"{HOST}:{client}", f"{HOST}:{peer}", f"{HOST}:{admin}")
+        for replica, client, peer, admin in zip(ids, found["client"], found["peer"], found["admin"], strict=True)
     ]
+
+
+def _ports_from(first: int, count: int) -> list[int]:
+    return list(range(first, first + count))
 
 
 def _reserve(
@@ -362,7 +394,7 @@ def _reserve(
                 continue
             if error.errno == errno.EADDRINUSE:
                 raise FolderError(
-                    f"port {port} on {HOST} ({what}s of replica {replica}) is taken; stop what listens there "
+                    f"port {port} on {HOST} ({_USES[what]} of replica {replica}) is taken; stop what listens there "
                     f"(ss -ltnp 'sport = :{port}' shows it), or choose others with --{what}-port N (0: free ones)"
                 ) from error
             raise FolderError(

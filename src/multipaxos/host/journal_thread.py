@@ -69,8 +69,8 @@ class JournalThread:
     """Group commit. All methods are called on the loop's thread."""
 
     __slots__ = (
-        "_closed", "_is_asleep", "_is_stopping", "_journal", "_loop", "_on_durable", "_on_failed", "_pending", "_thread",
-        "_wake",
+        "_closed", "_is_asleep", "_is_stopping", "_journal", "_loop", "_on_durable", "_on_failed", "_on_synced", "_pending",
+        "_thread", "_wake",
     )  # fmt: skip
 
     def __init__(
@@ -79,12 +79,14 @@ class JournalThread:
         loop: asyncio.AbstractEventLoop,
         on_durable: Callable[[int], None],
         on_failed: Callable[[str], None],
+        on_synced: Callable[[int], None] = lambda duration_ns: None,
     ) -> None:
-        """``on_durable`` and ``on_failed`` are called on the loop."""
+        """All three are called on the loop; ``on_synced`` hears how long each flush took, write and sync."""
         self._journal = journal
         self._loop = loop
         self._on_durable = on_durable
         self._on_failed = on_failed
+        self._on_synced = on_synced
         # A queue rather than a condition: it is made in C, and a wake-up of this thread is paid for by every write.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_asleep = False  # waits for something to be appended
@@ -139,7 +141,8 @@ class JournalThread:
 
     # --- on the loop, called by the thread ---------------------------------------------------------------------------
 
-    def _told_durable(self, position: int) -> None:
+    def _told_durable(self, position: int, duration_ns: int) -> None:
+        self._on_synced(duration_ns)
         pending = self._pending
         while pending and pending[0][0] <= position:
             pending.popleft()
@@ -163,8 +166,8 @@ class JournalThread:
                         log.error("%s; trying again every second, nothing is answered for meanwhile", error)
                         self._sleep(FULL_RETRY_S, False)
                         continue
-                    self._tell(self._told_durable, durable)
                     flushed_at = time.monotonic_ns()
+                    self._tell(self._told_durable, durable, flushed_at - begun_at)
                     if flushed_at - begun_at > SLOW_NS:
                         log.warning("the disk took %.2f s to write and sync", (flushed_at - begun_at) / 1e9)
                     unprepared += 1

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from multipaxos.core.ballot import ReplicaId
-from multipaxos.host.driver import Driver, boot_ns
+from multipaxos.host.clock import boot_ns
+from multipaxos.host.driver import Driver
 
 HANDOVER_PATIENCE_S: Final = 1.5
 """A little more than the election timeout after which a leader takes its hand-over back (rule-R30)."""

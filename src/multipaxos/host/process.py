@@ -5,9 +5,10 @@
 when it serves, one JSON object a line, and stops when its standard input ends: so it never outlives the cluster command,
 however that ended.
 
-The order of a start: the client port is bound, not opened (rule-R26); the directory is locked and its incarnation raised
-(rule-R41); the journal is read, and its end copied and synced (rule-R37); the core takes every record and the state
-machine every chosen slot; only then peers are met and timers run. ``driver.py`` is the loop.
+The order of a start: the admin port is taken, and answers from then on; the directory is locked and its incarnation
+raised (rule-R41); the journal is read, and its end copied and synced (rule-R37); the core takes every record and the
+state machine every chosen slot; the client port is bound, not opened (rule-R26); only then peers are met and timers run.
+``driver.py`` is the loop.
 """
 
 import asyncio
@@ -20,18 +21,25 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from random import Random
 from typing import Final
 
+from multipaxos import __version__
 from multipaxos.core.ballot import ReplicaId
 from multipaxos.core.effects import Effects
 from multipaxos.core.membership import Configuration
 from multipaxos.core.records import Record
 from multipaxos.core.replica import Replica
+from multipaxos.core.settings import MILLISECOND_NS
+from multipaxos.host.admin import AdminServer
+from multipaxos.host.clock import boot_ns, wall_ms
 from multipaxos.host.config import ConfigError, ReplicaConfig, load, split_address
-from multipaxos.host.driver import Driver, Stopped, boot_ns
+from multipaxos.host.driver import Driver, Stopped
 from multipaxos.host.leaving import leave
 from multipaxos.host.logs import LogThread
+from multipaxos.host.observation import RECOVERING, SERVING, WAITING, DiskState, Observation
+from multipaxos.host.observer import Board
 from multipaxos.service.service import Service
 from multipaxos.service.settings import ServiceSettings
 from multipaxos.storage.faults import JournalDamaged, JournalFailed, JournalFull
@@ -89,16 +97,24 @@ class ParentReporter(Reporter):
 class ReplicaProcess:
     """The parts of one replica, from its settings."""
 
-    def __init__(self, config: ReplicaConfig, reporter: Reporter, must_exist: bool, is_moved: bool) -> None:
+    def __init__(
+        self, config: ReplicaConfig, reporter: Reporter, board: Board, must_exist: bool, is_moved: bool
+    ) -> None:
         self.config = config
         self.reporter = reporter
+        self.board = board
         self.loop = asyncio.get_running_loop()
         self._directory = self._open_directory(must_exist, is_moved)
+        self._fixed = self._what_is_fixed()
         self._journal: Journal = self._directory.journal(config.segment_bytes)
         self._birth: Configuration | None = None
         self._random = Random()
         self._said = ""
         self._leaving: asyncio.Task[None] | None = None
+        self._is_blind = False
+        self._admin_addresses = dict(config.admins)
+        if board.admin_address and not self._admin_addresses.get(config.replica, ":0").rpartition(":")[2].strip("0"):
+            self._admin_addresses[config.replica] = board.admin_address
         self.replica = Replica(
             config.replica,
             config.listed,
@@ -141,15 +157,23 @@ class ReplicaProcess:
         self.reporter.report("opened", config.data)
         return directory
 
+    def _what_is_fixed(self) -> Observation:
+        """The part of every observation that does not change while this process runs."""
+        directory, before = self._directory, self.board.observation
+        disk = replace(before.disk, stopped_last_time=directory.stopped)
+        return replace(before, incarnation=directory.incarnation, cluster=directory.cluster, disk=disk)
+
     def _recover(self) -> None:
         begun = time.monotonic()
         records: list[Record] = []
         count = 0
+        self._observe_recovery(0)
         for group, record in self._journal.recovered():
             if group == LEDGER_GROUP:
                 records.append(record)
                 if len(records) == RECOVERED_AT_ONCE:
                     count += len(records)
+                    self._observe_recovery(count)
                     self._recovered(self.replica.recover(records))
                     records.clear()
         count += len(records)
@@ -162,6 +186,15 @@ class ReplicaProcess:
             "recovered %d records in %.2f s: applied up to slot %d, promised %d",
             count, time.monotonic() - begun, self.replica.applied, self.replica.promised,
         )  # fmt: skip
+
+    def _observe_recovery(self, count: int) -> None:
+        board = self.board
+        board.observation = replace(
+            self._fixed,
+            at_ms=wall_ms(),
+            uptime_s=board.uptime_s(),
+            waiting_for=f"its journal to be read: {count} records so far",
+        )
 
     def _recovered(self, effects: Effects) -> None:
         now = boot_ns()
@@ -250,7 +283,10 @@ class ReplicaProcess:
             self._close_files()
             raise Refused(_port_text(self.config.peer_listen, "peers", error)) from error
         self.driver.start()
+        self.board.stalls.start(self.loop)
         stopped = await self.driver.stopped
+        self._observe(WAITING, f"its process to end: {stopped.reason or 'it was told to stop'}")
+        self.board.stalls.stop()
         if stopped.is_failure:
             self.driver.gateway.close()
         else:
@@ -296,12 +332,41 @@ class ReplicaProcess:
     def _each_second(self) -> None:
         age_ns = self.service.contact_age_ns(boot_ns())
         if self.driver.is_listening and 0 <= age_ns <= 3 * self.config.settings.election_max_ns:
-            state, text = "serving", ",".join(self.driver.gateway.addresses)
+            state, text = SERVING, ",".join(self.driver.gateway.addresses)
         else:
-            state, text = "waiting", self._waiting_for()
+            state, text = WAITING, self._waiting_for()
+        self._observe(state, "" if state == SERVING else text)
         if state + text != self._said:
             self._said = state + text
             self.reporter.report(state, text)
+
+    def _observe(self, state: str, waiting_for: str) -> None:
+        """Leave the board what the admin thread serves. A defect in what only looks must not end what serves: then the
+        admin port goes on with the last observation."""
+        try:
+            self._look(state, waiting_for)
+        except Exception:
+            if not self._is_blind:
+                self._is_blind = True
+                log.exception("no observation can be made, please report it")
+
+    def _look(self, state: str, waiting_for: str) -> None:
+        board, driver = self.board, self.driver
+        driver.observer.each_second(boot_ns())
+        board.stalls.each_second()
+        driver.observer.measure_space(self.config.data)
+        board.observation = driver.observer.look(
+            self._fixed,
+            self._admin_addresses,
+            board,
+            self.transport,
+            state,
+            waiting_for,
+            driver.refusals,
+        )
+        board.tallies = driver.observer.tallies(driver.turns, driver.dropped, self.transport.counters)
+        if state == SERVING:
+            board.has_served.set()
 
     def _waiting_for(self) -> str:
         replica = self.replica
@@ -340,6 +405,24 @@ def _service_settings(config: ReplicaConfig) -> ServiceSettings:
         super_digest=config.super_digest,
         client_address=config.client_listen,
         data=config.data,
+    )
+
+
+def _first_observation(config: ReplicaConfig) -> Observation:
+    """What is known before the data directory is opened."""
+    settings, at_ms = config.settings, wall_ms()
+    return Observation(
+        replica=config.replica,
+        at_ms=at_ms,
+        version=__version__,
+        data=config.data,
+        pid=os.getpid(),
+        started_at_ms=at_ms,
+        heartbeat_ms=settings.heartbeat_ns // MILLISECOND_NS,
+        election_max_ms=settings.election_max_ns // MILLISECOND_NS,
+        state=RECOVERING,
+        waiting_for="its data directory to be opened",
+        disk=DiskState(stall_ms=settings.disk_stall_ns // MILLISECOND_NS),
     )
 
 
@@ -394,8 +477,8 @@ def run_replica(
     loop = new_event_loop()
     interrupts: list[int] = []
 
-    async def body() -> Stopped:
-        process = ReplicaProcess(config, reporter, must_exist, is_moved)
+    async def serve(board: Board) -> Stopped:
+        process = ReplicaProcess(config, reporter, board, must_exist, is_moved)
         process.bind()
 
         def interrupted() -> None:
@@ -411,6 +494,23 @@ def run_replica(
         if is_child:
             _watch_parent(process, loop)
         return await process.run()
+
+    async def body() -> Stopped:
+        board = Board(_first_observation(config))
+        admin = AdminServer(board)
+        if not config.admin_listen:
+            return await serve(board)
+        try:
+            admin.bind(config.admin_listen)
+        except OSError as error:
+            raise Refused(_port_text(config.admin_listen, "admin", error)) from error
+        board.admin_address = admin.address
+        log.info("status, metrics and why at http://%s", admin.address)
+        admin.start()
+        try:
+            return await serve(board)
+        finally:
+            admin.stop()
 
     code = DONE
     try:

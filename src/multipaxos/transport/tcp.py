@@ -21,6 +21,8 @@ turn of the loop is kept by the driver, in ``host/``.
 import asyncio
 import errno
 import socket
+import struct
+import time
 from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol, cast
@@ -45,6 +47,10 @@ _WRITE_BYTES_MAX: Final = 1 << 20
 """Of frames joined for one write; a long outbox is not copied whole for a socket that takes a part of it."""
 
 _KEEPALIVE_AFTER_S: Final = 2
+
+_TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0)  # Linux
+_LAST_ACK_AT: Final = 56
+"""Where the kernel's ``tcp_info`` says how many milliseconds ago the last acknowledgement came."""
 
 _NO_ROUTE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH)
 
@@ -107,6 +113,20 @@ class Counters:
         self.crowded_out = 0  # strangers closed because too many came
 
 
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """How the connections with one peer stand, for whoever looks after the cluster; nothing is decided by it."""
+
+    peer: ReplicaId
+    is_connected: bool  # the connection we dialled stands, and was welcomed
+    is_heard: bool  # the one the peer dialled stands
+    heard_ms_ago: int | None  # since it said something; None for never
+    sent_ok_ms_ago: int | None  # since its machine acknowledged something; None where nobody can tell
+    queued_bytes: int
+    trouble: str  # what went wrong last, in words; "" once it is connected
+    trouble_ms_ago: int | None
+
+
 class Transport:
     """The connections of one replica to its peers.
 
@@ -136,6 +156,7 @@ class Transport:
         self._peers = dict(peers)
         self._random = random
         self._links: dict[ReplicaId, _Link] = {}
+        self._heard_at: dict[ReplicaId, int] = {}  # monotonic nanoseconds, for ``link_states``
         self._incoming: dict[ReplicaId, _Incoming] = {}
         self._strangers: dict[_Incoming, None] = {}  # in order of arrival
         self._connections: set[_Incoming | _Outgoing] = set()
@@ -248,6 +269,26 @@ class Transport:
         link = self._links.get(peer)
         return 0 if link is None else link.queued_bytes
 
+    def link_states(self) -> list[LinkState]:
+        """How the connections with each peer stand, by ascending id. A system call for each."""
+        now = time.monotonic_ns()
+        states: list[LinkState] = []
+        for peer, link in sorted(self._links.items()):
+            heard_at = self._heard_at.get(peer)
+            states.append(
+                LinkState(
+                    peer,
+                    link.connection is not None,
+                    peer in self._incoming,
+                    None if heard_at is None else (now - heard_at) // 1_000_000,
+                    None if link.connection is None else link.connection.acknowledged_ms_ago(),
+                    link.queued_bytes,
+                    link.trouble,
+                    (now - link.trouble_at) // 1_000_000 if link.trouble else None,
+                )
+            )
+        return states
+
     def drop(self, peer: ReplicaId, reason: str) -> None:
         """Close the connection ``peer`` sends on: it said what only the core could tell to be malformed (rule-R1)."""
         incoming = self._incoming.get(peer)
@@ -268,11 +309,13 @@ class Transport:
             try:
                 await self._attempt(link)
             except ConnectionRefusedError:
+                link.suffer(_trouble_of(link.address, "nobody listens there: the connection was refused"))
                 if link.is_mourned:
                     link.is_mourned = False
                     self.callbacks.peer_down(link.peer, True)
-            except OSError:
-                pass  # a timeout, a name that does not resolve, ...: not evidence that nobody listens; dial again
+            except OSError as error:
+                # A timeout, a name that does not resolve, ...: not evidence that nobody listens; dial again.
+                link.suffer(_trouble_of(link.address, self._failure_text(error)))
             connection = link.connection  # also when it was welcomed in the moment the attempt timed out
             if connection is not None:
                 await connection.lost.wait()
@@ -286,6 +329,13 @@ class Transport:
                     await link.has_called.wait()  # the peer dialled us: it is back
             except TimeoutError:
                 delay = min(2 * delay, settings.backoff_max_s)
+
+    def _failure_text(self, error: OSError) -> str:
+        if isinstance(error, socket.gaierror):
+            return f"the name does not resolve ({error.strerror})"
+        if isinstance(error, TimeoutError) and error.errno is None:
+            return f"no answer within {self.settings.handshake_timeout_s:g} s"
+        return error.strerror or str(error)
 
     async def _attempt(self, link: "_Link") -> None:
         """Connects and introduces itself; ``link.connection`` is set when it was welcomed and still stands.
@@ -365,6 +415,9 @@ class Transport:
         return reason
 
     def _trouble(self, peer: ReplicaId, reason: str) -> None:
+        link = self._links.get(peer)
+        if link is not None:
+            link.suffer(reason)
         if not self.is_closed:
             self.callbacks.on_trouble(peer, reason)
 
@@ -410,6 +463,7 @@ class Transport:
     def _link_up(self, link: "_Link", outgoing: "_Outgoing") -> None:
         link.connection = outgoing
         link.is_mourned = False
+        link.trouble = ""
         self.counters.connected += 1
         if not self.is_closed:
             self.callbacks.peer_up(link.peer)
@@ -418,6 +472,7 @@ class Transport:
         if link.connection is outgoing:
             link.connection = None
             link.is_mourned = True
+            link.suffer("the connection broke")
             self.counters.dropped += len(link.frames)
             link.frames = []
             link.queued_bytes = 0
@@ -429,7 +484,10 @@ class Transport:
 class _Link:
     """What is kept of one peer we send to, over all connections to it."""
 
-    __slots__ = ("address", "connection", "frames", "has_called", "is_mourned", "peer", "queued_bytes", "task")
+    __slots__ = (
+        "address", "connection", "frames", "has_called", "is_mourned", "peer", "queued_bytes", "task", "trouble",
+        "trouble_at",
+    )  # fmt: skip
 
     def __init__(self, peer: ReplicaId, address: Address) -> None:
         self.peer = peer
@@ -440,6 +498,13 @@ class _Link:
         self.is_mourned = False  # the link broke, and no redial since was refused or welcomed
         self.has_called = asyncio.Event()  # the peer has dialled us since our last attempt
         self.task: asyncio.Task[None] | None = None
+        self.trouble = ""  # what went wrong last since it was connected last
+        self.trouble_at = 0  # monotonic nanoseconds
+
+    def suffer(self, trouble: str) -> None:
+        """Note what went wrong, for ``link_states``."""
+        self.trouble = trouble
+        self.trouble_at = time.monotonic_ns()
 
 
 class _Outgoing(asyncio.Protocol):
@@ -481,6 +546,7 @@ class _Outgoing(asyncio.Protocol):
         self.answered.set()
         if isinstance(answer, Refusal):
             self._owner.counters.refused_by_peers += 1
+            self._link.suffer(f"it refuses this replica: {answer.reason}")
             if not self._owner.is_closed:
                 self._owner.callbacks.on_refused(peer, answer.reason)
             self.abort()
@@ -522,6 +588,18 @@ class _Outgoing(asyncio.Protocol):
             self._owner.counters.writes += 1
             self._owner.counters.sent_bytes += len(data)
             transport.write(data)
+
+    def acknowledged_ms_ago(self) -> int | None:
+        """For how long the peer's machine has acknowledged nothing; None where the system does not tell. An idle
+        connection is asked by keep-alive every few seconds."""
+        connection = None if self._transport is None else self._transport.get_extra_info("socket")
+        if not _TCP_INFO or connection is None:
+            return None
+        try:
+            told = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_ACK_AT + 4)
+        except OSError:
+            return None
+        return int(struct.unpack_from("=I", told, _LAST_ACK_AT)[0]) if len(told) == _LAST_ACK_AT + 4 else None
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -589,6 +667,7 @@ class _Incoming(asyncio.Protocol):
             owner._malformed(peer, f"from {self._name()}: {error}")
             self.abort()
             return
+        owner._heard_at[peer] = time.monotonic_ns()
         owner.counters.received_bytes += len(data)
         if messages:
             owner.counters.received += len(messages)
@@ -660,6 +739,11 @@ def _report_failure(task: "asyncio.Task[None]") -> None:
         error = task.exception()
         if error is not None:
             task.get_loop().call_exception_handler({"message": f"{task.get_name()} failed", "exception": error})
+
+
+def _trouble_of(address: Address, what: str) -> str:
+    host, port = address
+    return f"{host}:{port}: {what}"
 
 
 def parse_address(text: str) -> Address:

@@ -1,0 +1,6 @@
+"""The clusters of real processes are those of the cluster tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "cluster"))
