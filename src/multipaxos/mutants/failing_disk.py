@@ -106,7 +106,10 @@ def main(arguments: Sequence[str]) -> int:
     """The command; 0 when nothing was found."""
     del arguments
     logging.disable(logging.CRITICAL)
-    violations, runs, crashes = asyncio.run(look())
+    try:
+        violations, runs, crashes = asyncio.run(look())
+    finally:
+        logging.disable(logging.NOTSET)
     sys.stdout.write(json.dumps({"violations": violations, "runs": runs, "crashes": crashes}) + "\n")
     return 1 if violations or crashes else 0
 
