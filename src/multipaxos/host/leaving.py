@@ -36,7 +36,8 @@ async def leave(driver: Driver) -> None:
             log.warning("replica %d did not take over in %g s", target, HANDOVER_PATIENCE_S)
     driver.gateway.stop_reading()
     # What was read before goes through the next turns; without a leader it is not answered in any time one would wait.
-    await _until(lambda: driver.open_requests() == 0, ANSWERS_PATIENCE_S if _is_led(driver) else 0.0)
+    if not await _until(lambda: driver.open_requests() == 0, ANSWERS_PATIENCE_S if _is_led(driver) else 0.0):
+        log.warning("%d requests of clients are left without an answer", driver.open_requests())
     driver.stop()
 
 
