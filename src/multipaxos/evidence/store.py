@@ -10,10 +10,13 @@ and the files are simply put together.
 Knows nothing of what a result means: ``page.py`` does.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +53,15 @@ def _form() -> str:
     return "interpreted" if str(replica.__file__).endswith(".py") else "compiled"
 
 
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that are whole; none where there is no file."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value
+
+
 class Store:
     """The results in one folder that speak of the code imported here."""
 
@@ -74,30 +86,13 @@ class Store:
         skipped: its part is done again."""
         return self._read(self.path(kind))
 
-    @staticmethod
-    def _read(path: Path) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        if not path.exists():
-            return found
-        for line in path.read_text().splitlines():
-            try:
-                value = json.loads(line)
-                found[value["key"]] = value["result"]
-            except (ValueError, KeyError, TypeError):
-                continue
-        return found
-
     def machines(self, kind: str) -> dict[str, int]:
         """Where results of one kind come from, and how many from each."""
-        found: dict[str, int] = {}
-        path = self.path(kind)
-        for line in path.read_text().splitlines() if path.exists() else ():
-            try:
-                machine = str(json.loads(line)["machine"])
-            except (ValueError, KeyError, TypeError):
-                continue
-            found[machine] = found.get(machine, 0) + 1
-        return found
+        return Counter(str(line["machine"]) for line in _lines(self.path(kind)) if "machine" in line)
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, dict[str, Any]]:
+        return {line["key"]: line["result"] for line in _lines(path) if "key" in line and "result" in line}
 
     def add(self, kind: str, key: str, result: dict[str, Any]) -> None:
         """Keep one result, durably."""
