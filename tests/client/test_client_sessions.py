@@ -265,7 +265,7 @@ def test_a_server_behind_what_the_session_has_seen_is_not_used() -> None:
     async def run() -> None:
         cluster = FakeCluster()
         await cluster.start(1)
-        async with Client(cluster.connect, request_timeout=0.2) as client:
+        async with Client(cluster.connect, request_timeout=1) as client:
             states = recorded(client)
             await client.create("/a")
             cluster.zxid -= 1  # a replica that has not applied the last change
@@ -274,6 +274,7 @@ def test_a_server_behind_what_the_session_has_seen_is_not_used() -> None:
             with pytest.raises(NotConnected, match="behind"):
                 await client.get("/a")
             cluster.zxid += 1
+            assert await states.get() is SessionState.CONNECTED
             await client.get("/a")
         await cluster.stop()
 

@@ -1,6 +1,7 @@
-"""The transitions that no honest world takes: forged messages, directories emptied or used twice, another leader's bug.
+"""The transitions that seeds leave out: forged messages, directories emptied or used twice, another leader's bug, and
+what honest replicas hardly ever come to.
 
-Seeds cannot take them (``sim/campaign.py``: HOSTILE), so each is taken here by hand, and the list is complete.
+They stand in ``sim/campaign.py`` (HOSTILE, UNLIKELY); each is taken here by hand, and the list is complete.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from multipaxos.core.decree import NOOP, encode_batch, encode_epoch, encode_segm
 from multipaxos.core.inputs import Input, Submit
 from multipaxos.core.messages import Accept, Accepted, Echo, Heartbeat, Learn, Prefix, Prepare, Promise, PValue
 from multipaxos.core.replica import Replica
-from multipaxos.sim.campaign import HOSTILE
+from multipaxos.sim.campaign import HOSTILE, UNLIKELY
 
 
 def notes(replica: Replica, table: Table, *inputs: Input) -> dict[str, list[tuple[object, ...]]]:
@@ -139,9 +140,23 @@ def a_birth_that_the_promises_do_not_know() -> dict[str, list[tuple[object, ...]
     return notes(leader, table, known)
 
 
+def a_vote_above_the_candidate() -> dict[str, list[tuple[object, ...]]]:
+    """2 promised the candidate's ballot, then learned out of order what a later ballot chose, and says so when the prepare
+    comes again: honest, and so rare that hardly a seed takes it."""
+    table, replica = candidate()
+    assert replica.campaign is not None
+    above = ballot_of(60, 3)
+    vote = PValue(above, replica.chosen_prefix + 2, NOOP)
+    found = notes(replica, table, promise(replica, 2, table.marks[2], (vote,), replica.chosen_prefix))
+    assert [operands[1] for operands in found["candidate.passed"]] == [above]
+    assert replica.standing == "follower"
+    return found
+
+
 TAKEN: dict[str, Callable[[], dict[str, list[tuple[object, ...]]]]] = {
     "apply.malformed": a_batch_that_does_not_hold_what_it_says,
     "apply.stream.other_start": a_directory_used_twice,
+    "candidate.passed": a_vote_above_the_candidate,
     "candidate.promise.stranger": a_promise_of_another_directory,
     "leader.birth.chosen": a_birth_that_the_promises_do_not_know,
     "leader.passed": an_epoch_that_a_later_one_has_passed,
@@ -152,23 +167,10 @@ TAKEN: dict[str, Callable[[], dict[str, list[tuple[object, ...]]]]] = {
 }
 
 
-def test_every_hostile_transition_is_taken_here() -> None:
-    assert sorted(TAKEN) == sorted(HOSTILE)
+def test_every_transition_that_seeds_leave_out_is_taken_here() -> None:
+    assert sorted(TAKEN) == sorted(HOSTILE + UNLIKELY)
 
 
 @pytest.mark.parametrize("reason", sorted(TAKEN))
-def test_a_hostile_transition(reason: str) -> None:
+def test_a_transition_that_seeds_leave_out(reason: str) -> None:
     assert reason in TAKEN[reason]()
-
-
-def test_a_vote_above_the_candidate_ends_its_campaign() -> None:
-    """2 promised the candidate's ballot, then learned out of order what a later ballot chose, and says so when the prepare
-    comes again: honest, and so rare that hardly a seed takes it."""
-    table, replica = candidate()
-    assert replica.campaign is not None
-    above = ballot_of(60, 3)
-    found = notes(
-        replica, table, promise(replica, 2, table.marks[2], (PValue(above, replica.chosen_prefix + 2, NOOP),))
-    )
-    assert [operands[1] for operands in found["candidate.passed"]] == [above]
-    assert replica.standing == "follower"

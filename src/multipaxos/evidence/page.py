@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from multipaxos.evidence.store import PARTS, Store, source_hash
-from multipaxos.sim.campaign import HOSTILE, LEADER_CHANGE, LIVENESS, TRANSITIONS, CampaignReport
+from multipaxos.sim.campaign import HOSTILE, LEADER_CHANGE, LIVENESS, TRANSITIONS, UNLIKELY, CampaignReport
 
 NOT_RUN = "not run for this code"
 
@@ -219,7 +219,8 @@ def _seeds(store: Store) -> str:
             f"{report.seconds / 3600:.1f} h, **{report.violations} violations**. Liveness mode reached in "
             f"{100 * report.share(LIVENESS):.1f} %. Transitions of the core taken: {len(TRANSITIONS) - len(missing)} of "
             f"{len(TRANSITIONS)}{' (not: ' + ', '.join(missing) + ')' if missing else ''}; {len(HOSTILE)} more only a peer "
-            "that breaks the protocol can cause, each of them taken by `tests/core/test_hostile_transitions.py`.\n\n"
+            f"that breaks the protocol can cause, and {', '.join(UNLIKELY)} hardly ever comes about: each of these is taken "
+            "by `tests/core/test_hostile_transitions.py`.\n\n"
         )
         faults = report.faults()
         names = [LEADER_CHANGE, "a quorum is down", *(name for name in faults if not name.startswith("message "))]

@@ -135,7 +135,7 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
     if "flipped bit" in faults:
         faults["flipped bit"] = 4.0  # strikes late only
     slow_disk = random.choice((1, 1, 4, 20))
-    return Profile(
+    profile = Profile(
         seed=seed,
         replicas=replicas,
         rates=rates,
@@ -157,3 +157,7 @@ def draw(seed: int, is_plain: bool = False) -> Profile:
         operations=random.choice((36, 40)),
         plain_commands=120 if is_plain else 0,
     )
+    runs_max = random.choice((0, 2, settings.ledger_runs_max))
+    if any(kind in faults for kind in DAMAGING):
+        return profile  # a disk that loses what was chosen leaves only memory to tell at which ballot it was
+    return replace(profile, settings=replace(settings, ledger_runs_max=runs_max))
