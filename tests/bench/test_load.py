@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fake_cluster import Failed, FakeCluster, FakeConnection
+from fake_cluster import Failed, FakeCluster, FakeConnection, fake_cluster
 
 from multipaxos.bench import load as module
 from multipaxos.bench.load import BenchError, LoadResult, LoadSettings, run_load
@@ -16,11 +16,8 @@ def run_against(settings: LoadSettings, servers: int = 3) -> tuple[LoadResult, F
     """Run a load and return what came out, and the cluster afterwards."""
 
     async def run() -> tuple[LoadResult, FakeCluster]:
-        cluster = FakeCluster()
-        await cluster.start(servers)
-        result = await run_load(parse_addresses(cluster.connect), settings)
-        await cluster.stop()
-        return result, cluster
+        async with fake_cluster(servers) as cluster:
+            return await run_load(parse_addresses(cluster.connect), settings), cluster
 
     return asyncio.run(run())
 
@@ -144,31 +141,26 @@ def test_sessions_that_cannot_be_opened_are_counted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_RECONNECT_SECONDS", 0.01)
 
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start(1)
-        cluster.servers[0].hangs_up = True
-        settings = LoadSettings("set", 2, 1, size=10, connect_seconds=0.2)
-        load = module._Load(parse_addresses(cluster.connect), settings, "/x")
-        with pytest.raises(BenchError, match=r"only 0 of 2 sessions could be opened at 127.0.0.1"):
-            await load.connect()
-        await load.stop()
-        await cluster.stop()
+        async with fake_cluster() as cluster:
+            cluster.servers[0].hangs_up = True
+            settings = LoadSettings("set", 2, 1, size=10, connect_seconds=0.2)
+            load = module._Load(parse_addresses(cluster.connect), settings, "/x")
+            with pytest.raises(BenchError, match=r"only 0 of 2 sessions could be opened at 127.0.0.1"):
+                await load.connect()
+            await load.stop()
 
     asyncio.run(run())
 
 
 def test_nodes_that_cannot_be_made_are_a_bench_error() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start(1)
-
         def refuse(*arguments: object) -> str:
             raise Failed(zk.ERR_NO_AUTH)
 
-        cluster.create = refuse  # type: ignore[method-assign, assignment]
-        with pytest.raises(BenchError, match="access list"):
-            await run_load(parse_addresses(cluster.connect), LoadSettings(seconds=0.1))
-        await cluster.stop()
+        async with fake_cluster() as cluster:
+            cluster.create = refuse  # type: ignore[method-assign, assignment]
+            with pytest.raises(BenchError, match="access list"):
+                await run_load(parse_addresses(cluster.connect), LoadSettings(seconds=0.1))
 
     asyncio.run(run())
 

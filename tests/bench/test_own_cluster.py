@@ -1,10 +1,12 @@
 """`multipaxos bench` with replicas of its own: real processes, really stopped, nothing left behind."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """The command at work; when the test fails it is killed, and its replicas end with it."""
+    process = subprocess.Popen(
         [
             sys.executable,
             "-m",
@@ -45,6 +49,11 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def is_running(pid: int) -> bool:
@@ -56,7 +65,8 @@ def is_running(pid: int) -> bool:
 
 
 def test_it_measures_three_replicas_and_takes_them_away(folder: Path) -> None:
-    out, err = start(folder, "--seconds", "0.5", "--warmup", "0.1", "--json").communicate(timeout=120)
+    with started(folder, "--seconds", "0.5", "--warmup", "0.1", "--json") as process:
+        out, err = process.communicate(timeout=240)
     value = json.loads(out.splitlines()[-1])
     assert value["errors"] == {}, err
     assert value["ops_per_second"] > 0
@@ -69,15 +79,15 @@ def test_it_measures_three_replicas_and_takes_them_away(folder: Path) -> None:
 
 
 def test_an_interrupt_stops_the_replicas_too(folder: Path) -> None:
-    process = start(folder, "--seconds", "100")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("measuring"):
-            break
-    (made,) = folder.glob("multipaxos-bench-*")
-    state = json.loads((made / "data" / "cluster.json").read_text())
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    with started(folder, "--seconds", "100") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("measuring"):
+                break
+        (made,) = folder.glob("multipaxos-bench-*")
+        state = json.loads((made / "data" / "cluster.json").read_text())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
     assert process.returncode == 130
     assert not any(is_running(replica["process_id"]) for replica in state["replicas"])
     assert list(folder.iterdir()) == []

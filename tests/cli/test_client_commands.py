@@ -1,16 +1,17 @@
 """put, get, ls, rm, watch and status as they are typed: words, exit codes, JSON."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import typer
-from fake_cluster import FakeCluster, cluster_in_thread, words
+from fake_cluster import FakeCluster, cluster_in_thread, same_to_all, words
 from typer.testing import CliRunner
 
 from multipaxos.cli import client as commands
@@ -155,46 +156,49 @@ def test_what_is_waited_for_is_said(cluster: FakeCluster, monkeypatch: pytest.Mo
 
 def test_watch_prints_events_until_it_has_enough(cluster: FakeCluster) -> None:
     run(cluster, "put", "/a", "0")
-    watching = start(cluster, "watch", "/a", "--events", "4")
-    assert watching.stdout is not None
-    assert watching.stdout.readline() == b"present /a version 0: 0\n"
-    run(cluster, "put", "/a", "1")
-    assert watching.stdout.readline() == b"data changed /a version 1: 1\n"
-    run(cluster, "put", "/a/b", "x")
-    assert watching.stdout.readline() == b"children changed /a\n"
-    run(cluster, "rm", "-r", "/a")
-    assert watching.stdout.readline() == b"children changed /a\n"
-    assert watching.stdout.readline() == b"deleted /a\n"
-    assert watching.wait(20) == 0
-    watching.stdout.close()
+    with started(cluster, "watch", "/a", "--events", "4") as (watching, said):
+        assert said.readline() == b"present /a version 0: 0\n"
+        run(cluster, "put", "/a", "1")
+        assert said.readline() == b"data changed /a version 1: 1\n"
+        run(cluster, "put", "/a/b", "x")
+        assert said.readline() == b"children changed /a\n"
+        run(cluster, "rm", "-r", "/a")
+        assert said.readline() == b"children changed /a\n"
+        assert said.readline() == b"deleted /a\n"
+        assert watching.wait(60) == 0
 
 
 def test_watch_goes_on_over_a_broken_connection_and_an_ended_session_until_interrupted(cluster: FakeCluster) -> None:
-    watching = start(cluster, "watch", "/a", "--json")
-    assert watching.stdout is not None
-    assert json.loads(watching.stdout.readline()) == {"event": "absent", "path": "/a"}
-    # The session ends and with it the connection: the command opens another and looks at the node anew.
-    (session,) = cluster.sessions
-    cluster.sessions.clear()
-    for connection in cluster.connections:
-        if connection.session == session:
-            connection.cut()
-    run(cluster, "put", "/a", "1")
-    event = json.loads(watching.stdout.readline())
-    assert (event["event"] in ("created", "present"), event["path"], event["value"]) == (True, "/a", "1")
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(20) == 130
-    watching.stdout.close()
+    with started(cluster, "watch", "/a", "--json") as (watching, said):
+        assert json.loads(said.readline()) == {"event": "absent", "path": "/a"}
+        # The session ends and with it the connection: the command opens another and looks at the node anew.
+        (session,) = cluster.sessions
+        cluster.sessions.clear()
+        for connection in cluster.connections:
+            if connection.session == session:
+                connection.cut()
+        run(cluster, "put", "/a", "1")
+        event = json.loads(said.readline())
+        assert (event["event"] in ("created", "present"), event["path"], event["value"]) == (True, "/a", "1")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 130
 
 
-def start(cluster: FakeCluster, *arguments: str) -> "subprocess.Popen[bytes]":
-    """The command as a process of its own."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(cluster: FakeCluster, *arguments: str) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
+    """The command as a process of its own, and what it says."""
+    watching = subprocess.Popen(
         [sys.executable, "-m", "multipaxos", *arguments],
         env={**os.environ, "MULTIPAXOS_CONNECT": cluster.connect},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    assert watching.stdout is not None
+    with watching:
+        try:
+            yield watching, watching.stdout
+        finally:
+            watching.kill()
 
 
 def test_status(cluster: FakeCluster) -> None:
@@ -202,18 +206,18 @@ def test_status(cluster: FakeCluster) -> None:
     first.words = words("leader", (3 << 32) + 9, 1)
     second.words = words("follower", (3 << 32) + 7, 2)
     third.words = words("follower", (3 << 32) + 9, 3)
-    result = run(cluster, "status")
+    result = run(cluster, "status", "--timeout", "30")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["replica", "id", "standing", "epoch", "zxid", "behind", "connections", "znodes"]
     assert lines[2].split()[1:] == ["2", "follower", "3", "0x300000007", "2", "2", "5"]
     assert lines[-1] == "failures survivable now: 1"
-    value = last_json(run(cluster, "status", "--json"))
+    value = last_json(run(cluster, "status", "--timeout", "30", "--json"))
     assert (value["epoch"], value["failures_survivable"], value["serving"]) == (3, 1, True)
-    third.words = {b"srvr": "This ZooKeeper instance is not currently serving requests"}
+    third.words = same_to_all("This ZooKeeper instance is not currently serving requests")
     second.words = third.words
     result = run(
-        cluster, "status", "--timeout", "0.5", connect=f"127.0.0.1:{second.port},127.0.0.1:{third.port},127.0.0.1:1"
+        cluster, "status", "--timeout", "30", connect=f"127.0.0.1:{second.port},127.0.0.1:{third.port},127.0.0.1:1"
     )
     assert result.exit_code == 1
     assert "no leader; 0 of 3 replicas serve" in result.stdout

@@ -5,8 +5,9 @@ It is what the tests need and no more: not durable, one process, no access check
 
 import asyncio
 import contextlib
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import cast
 
 from multipaxos.wire import zookeeper as zk
@@ -65,9 +66,8 @@ class FakeCluster:
 
     async def start(self, servers: int = 1) -> str:
         for index in range(servers):
-            server = FakeServer(self, index)
-            await server.start()
-            self.servers.append(server)
+            self.servers.append(FakeServer(self, index))
+            await self.servers[-1].start()
         return self.connect
 
     @property
@@ -77,6 +77,7 @@ class FakeCluster:
     async def stop(self) -> None:
         for server in self.servers:
             await server.stop()
+            server.release()
 
     @property
     def connections(self) -> "list[FakeConnection]":
@@ -178,18 +179,22 @@ class FakeServer:
     def __init__(self, cluster: FakeCluster, index: int) -> None:
         self.cluster = cluster
         self.index = index
-        self.port = 0
         self.connections: list[FakeConnection] = []
         self.hangs_up = False  # accepts and closes without a word, as a replica without a quorum does
         self.is_silent = False  # accepts and never answers anything
         self.words: dict[bytes, str] = {}
         self._server: asyncio.Server | None = None
+        # Bound and never listening: while the server is down nobody else on the machine gets its port by chance.
+        self._reserved = _bound(0)
+        self.port: int = self._reserved.getsockname()[1]
 
     async def start(self) -> None:
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: FakeConnection(self), "127.0.0.1", self.port
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        listening = _bound(self.port)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(lambda: FakeConnection(self), sock=listening)
+        except BaseException:
+            listening.close()
+            raise
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -197,6 +202,22 @@ class FakeServer:
             self._server = None
         for connection in list(self.connections):
             connection.cut()
+
+    def release(self) -> None:
+        """Let go of the port: the server is not started again."""
+        self._reserved.close()
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket on this port of loopback, 0 for a free one."""
+    made = socket.socket()
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class FakeConnection(asyncio.Protocol):
@@ -412,6 +433,22 @@ def words(mode: str, zxid: int, replica: int = 1, more: str = "") -> dict[bytes,
     }
 
 
+def same_to_all(answer: str) -> dict[bytes, str]:
+    """One answer to every four-letter word that `status` asks."""
+    return dict.fromkeys((b"srvr", b"mntr", b"conf"), answer)
+
+
+@contextlib.asynccontextmanager
+async def fake_cluster(servers: int = 1) -> AsyncIterator[FakeCluster]:
+    """A cluster on the running loop. It is gone afterwards, also when the test fails: a socket left open fails others."""
+    cluster = FakeCluster()
+    try:
+        await cluster.start(servers)
+        yield cluster
+    finally:
+        await cluster.stop()
+
+
 @contextlib.contextmanager
 def cluster_in_thread(servers: int = 1) -> Iterator[FakeCluster]:
     """A cluster with a loop of its own, for tests whose code under test brings its loop too."""
@@ -419,8 +456,8 @@ def cluster_in_thread(servers: int = 1) -> Iterator[FakeCluster]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     cluster = FakeCluster()
-    asyncio.run_coroutine_threadsafe(cluster.start(servers), loop).result()
     try:
+        asyncio.run_coroutine_threadsafe(cluster.start(servers), loop).result()
         yield cluster
     finally:
         asyncio.run_coroutine_threadsafe(cluster.stop(), loop).result()

@@ -38,7 +38,7 @@ def connect_of(cluster: OwnCluster) -> str:
 
 
 def test_operations(cluster: OwnCluster) -> None:
-    with SyncClient(cluster.addresses) as client:
+    with SyncClient(cluster.addresses, request_timeout=60) as client:
         assert client.create("/t/a", b"1", parents=True) == "/t/a"
         assert client.create("/t/n-", sequence=True) == "/t/n-0000000001"
         assert client.create("/t/e", ephemeral=True) == "/t/e"
@@ -56,7 +56,7 @@ def test_operations(cluster: OwnCluster) -> None:
         with pytest.raises(NotEmpty):
             client.delete("/t")
         assert client.get_acl("/t/a")[0] == OPEN_ACL
-    with SyncClient(cluster.addresses) as client:
+    with SyncClient(cluster.addresses, request_timeout=60) as client:
         client.sync()
         assert client.exists("/t/e") is None
         assert client.delete_tree("/t") == 4
@@ -68,7 +68,7 @@ def test_the_shell(cluster: OwnCluster) -> None:
             [sys.executable, "-m", "multipaxos", *arguments, "--connect", connect_of(cluster)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
     assert run("put", "-p", "/shell/a", "hello").stdout == "/shell/a is at version 0\n"
@@ -85,7 +85,7 @@ def test_the_shell(cluster: OwnCluster) -> None:
 def test_a_session_outlives_its_replica(cluster: OwnCluster) -> None:
     heard: queue.Queue[WatchEvent] = queue.Queue()
     # The replicas are killed without a word, so a write may be lost with its reply: none is on the way here.
-    with SyncClient(cluster.addresses, session_timeout=20, request_timeout=30) as client:
+    with SyncClient(cluster.addresses, session_timeout=20, request_timeout=60) as client:
         client.create("/mine", ephemeral=True)
         client.exists("/waited", watch=heard.put)
         session, server = client.session_id, client.server
@@ -100,5 +100,5 @@ def test_a_session_outlives_its_replica(cluster: OwnCluster) -> None:
         assert stat is not None
         assert stat.ephemeral_owner == session
         client.create("/waited")
-        assert heard.get(timeout=30).type.name == "CREATED"
+        assert heard.get(timeout=60).type.name == "CREATED"
         client.delete("/waited")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from fake_cluster import FakeCluster
+from fake_cluster import FakeCluster, fake_cluster
 
 from multipaxos.client import (
     Acl,
@@ -36,13 +36,8 @@ def with_client(body: Callable[[Client, FakeCluster], Awaitable[None]], servers:
     """Run ``body`` with a connected client and its cluster."""
 
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start(servers)
-        try:
-            async with Client(cluster.connect, **options) as client:
-                await body(client, cluster)
-        finally:
-            await cluster.stop()
+        async with fake_cluster(servers) as cluster, Client(cluster.connect, **options) as client:
+            await body(client, cluster)
 
     asyncio.run(run())
 
@@ -273,6 +268,7 @@ def test_what_no_server_would_accept_is_not_sent() -> None:
 
 def test_no_reply_in_time_says_whether_anything_may_have_happened() -> None:
     async def body(client: Client, cluster: FakeCluster) -> None:
+        client._request_timeout = 0.05  # only now: to connect it had the time it needed
         cluster.hold = {zk.OP_SET_DATA, zk.OP_GET_DATA}
         with pytest.raises(RequestTimeout, match="may or may not have happened"):
             await client.set("/", b"")
@@ -280,7 +276,7 @@ def test_no_reply_in_time_says_whether_anything_may_have_happened() -> None:
             await client.get("/")
         cluster.hold.add(zk.OP_CLOSE_SESSION)  # closing does not wait for ever either
 
-    with_client(body, request_timeout=0.05)
+    with_client(body)
 
 
 def test_a_client_that_is_not_open_says_so() -> None:

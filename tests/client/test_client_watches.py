@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fake_cluster import FakeCluster
+from fake_cluster import fake_cluster
 
 from multipaxos.client import Client, EventType, NoNode, SessionState, WatchEvent
 from multipaxos.client.watches import WatchKind, WatchTable
@@ -23,9 +23,7 @@ class Heard:
 
 def test_one_shot_watches_fire_once() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect) as client:
+        async with fake_cluster() as cluster, Client(cluster.connect) as client:
             data, exist, child = Heard(), Heard(), Heard()
             assert await client.exists("/a", watch=exist) is None
             await client.create("/a")
@@ -38,16 +36,13 @@ def test_one_shot_watches_fire_once() -> None:
             assert exist.events == [("CREATED", "/a")]
             assert data.events == [("DATA_CHANGED", "/a")]
             assert child.events == [("CHILDREN_CHANGED", "/a")]
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_the_event_is_heard_before_the_reply_to_the_own_write() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect) as client:
+        async with fake_cluster() as cluster, Client(cluster.connect) as client:
             order: list[str] = []
             await client.create("/a")
             # The read's reply, the event and the write's reply may all come in one read from the socket.
@@ -57,32 +52,26 @@ def test_the_event_is_heard_before_the_reply_to_the_own_write() -> None:
             writing.add_done_callback(lambda done: order.append("written"))
             await asyncio.gather(reading, writing)
             assert order.index("DATA_CHANGED") < order.index("written")
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_a_deletion_is_told_once_to_a_callback_that_watches_data_and_children() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect) as client:
+        async with fake_cluster() as cluster, Client(cluster.connect) as client:
             heard = Heard()
             await client.create("/a")
             await client.get("/a", watch=heard)
             await client.children("/a", watch=heard)
             await client.delete("/a")
             assert heard.events == [("DELETED", "/a")]
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_no_watch_is_left_by_a_read_that_was_refused() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect) as client:
+        async with fake_cluster() as cluster, Client(cluster.connect) as client:
             heard = Heard()
             for call in (client.get("/a", watch=heard), client.children("/a", watch=heard)):
                 try:
@@ -92,16 +81,13 @@ def test_no_watch_is_left_by_a_read_that_was_refused() -> None:
                 raise AssertionError("read a node that is not there")
             await client.create("/a")
             assert heard.events == []
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_persistent_watches_stay_and_recursive_ones_see_what_is_below() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect) as client:
+        async with fake_cluster() as cluster, Client(cluster.connect) as client:
             near, deep = Heard(), Heard()
             await client.add_watch("/a", near)
             await client.add_watch("/d", deep, recursive=True)
@@ -116,16 +102,17 @@ def test_persistent_watches_stay_and_recursive_ones_see_what_is_below() -> None:
             assert deep.events == [
                 ("CREATED", "/d"), ("CREATED", "/d/e"), ("DATA_CHANGED", "/d/e"), ("DELETED", "/d/e"),
             ]  # fmt: skip
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_watches_are_set_again_on_the_next_connection_and_told_what_they_missed() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect, request_timeout=20) as client, Client(cluster.connect) as other:
+        async with (
+            fake_cluster() as cluster,
+            Client(cluster.connect, request_timeout=20) as client,
+            Client(cluster.connect) as other,
+        ):
             states: asyncio.Queue[SessionState] = asyncio.Queue()
             client.add_listener(states.put_nowait)
             await client.create("/same", b"")
@@ -155,16 +142,13 @@ def test_watches_are_set_again_on_the_next_connection_and_told_what_they_missed(
             await client.set("/same", b"x")
             assert heard["same"].events == [("DATA_CHANGED", "/same")]
             assert zk.OP_SET_WATCHES in cluster.opcodes()
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_persistent_watches_are_set_again_too() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        async with Client(cluster.connect) as client:
+        async with fake_cluster() as cluster, Client(cluster.connect) as client:
             states: asyncio.Queue[SessionState] = asyncio.Queue()
             client.add_listener(states.put_nowait)
             near, deep = Heard(), Heard()
@@ -175,41 +159,34 @@ def test_persistent_watches_are_set_again_too() -> None:
             await client.create("/a")
             assert near.events == deep.events == [("CREATED", "/a")]
             assert zk.OP_SET_WATCHES2 in cluster.opcodes()
-        await cluster.stop()
 
     asyncio.run(run())
 
 
 def test_the_end_of_the_session_is_told_to_every_watch_once() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        client = Client(cluster.connect)
-        await client.open()
-        heard = Heard()
-        await client.exists("/a", watch=heard)
-        await client.add_watch("/b", heard)
-        await client.close()
-        assert sorted(heard.events) == [("SESSION_ENDED", "/a"), ("SESSION_ENDED", "/b")]
-        await cluster.stop()
+        async with fake_cluster() as cluster:
+            async with Client(cluster.connect) as client:
+                heard = Heard()
+                await client.exists("/a", watch=heard)
+                await client.add_watch("/b", heard)
+            assert sorted(heard.events) == [("SESSION_ENDED", "/a"), ("SESSION_ENDED", "/b")]
 
     asyncio.run(run())
 
 
 def test_a_callback_that_fails_is_reported_and_harms_nobody() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start()
-        reports: list[dict[str, object]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
-        async with Client(cluster.connect) as client:
-            heard = Heard()
-            await client.exists("/a", watch=lambda event: 1 // 0)  # type: ignore[arg-type, return-value]
-            await client.exists("/a", watch=heard)
-            await client.create("/a")
-            assert heard.events == [("CREATED", "/a")]
-            assert [report["message"] for report in reports] == ["the watch of /a failed"]
-        await cluster.stop()
+        async with fake_cluster() as cluster:
+            reports: list[dict[str, object]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+            async with Client(cluster.connect) as client:
+                heard = Heard()
+                await client.exists("/a", watch=lambda event: 1 // 0)  # type: ignore[arg-type, return-value]
+                await client.exists("/a", watch=heard)
+                await client.create("/a")
+                assert heard.events == [("CREATED", "/a")]
+                assert [report["message"] for report in reports] == ["the watch of /a failed"]
 
     asyncio.run(run())
 

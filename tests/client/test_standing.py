@@ -1,9 +1,11 @@
 """What `status` makes of the answers of the replicas."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
-from fake_cluster import FakeCluster, words
+from fake_cluster import fake_cluster, same_to_all, words
+from skipping_loop import run_skipping
 
 from multipaxos.client.addresses import REFUSED
 from multipaxos.client.standing import Standing, ask_all, summarise, summary_text
@@ -102,39 +104,41 @@ def test_a_standalone_zookeeper_and_observers() -> None:
 
 
 def test_replicas_are_asked_at_the_same_time_and_none_has_to_answer() -> None:
-    async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start(5)
-        lead, follow, silent, gone, cut = cluster.servers
-        lead.words = words("leader", EPOCH_3 + 5, 7, "zk_quorum_size\t5\n")
-        follow.words = words("follower", EPOCH_3 + 4, 8)
-        silent.is_silent = True
-        await gone.stop()
-        cut.words = {b"srvr": "This ZooKeeper instance is not currently serving requests\n"}
-        addresses = [("127.0.0.1", server.port) for server in cluster.servers]
-        summary = await ask_all(addresses, 0.2)
-        troubles = [replica.trouble.partition(":")[0] for replica in summary.replicas]
-        assert troubles == ["", "", "no answer within 0.2 s", "connection refused", "it runs and does not serve"]
-        assert summary.replicas[0] == Standing(addresses[0], "leader", 7, EPOCH_3 + 5, 2, 5, 5)
-        assert summary.replicas[1].id == 8
-        assert (summary.voters, summary.serving, summary.survivable) == (5, 2, -1)
-        value = summary.as_json()
-        assert value["failures_survivable"] == -1
-        assert value["leader"] == f"127.0.0.1:{lead.port}"
-        assert value["replicas"][1]["behind"] == 1  # type: ignore[index]
-        await cluster.stop()
+    async def run(skip: Callable[[float], None]) -> None:
+        async with fake_cluster(5) as cluster:
+            lead, follow, silent, gone, cut = cluster.servers
+            lead.words = words("leader", EPOCH_3 + 5, 7, "zk_quorum_size\t5\n")
+            follow.words = words("follower", EPOCH_3 + 4, 8)
+            silent.is_silent = True
+            await gone.stop()
+            cut.words = same_to_all("This ZooKeeper instance is not currently serving requests\n")
+            addresses = [("127.0.0.1", server.port) for server in cluster.servers]
+            asking = asyncio.ensure_future(ask_all(addresses, 60))
+            while len(asyncio.all_tasks()) < 7:
+                await asyncio.sleep(0)  # until it asks all five
+            while len(asyncio.all_tasks()) > 3:
+                await asyncio.sleep(0.001)  # until only the silent one has not answered
+            skip(60)
+            summary = await asking
+            troubles = [replica.trouble.partition(":")[0] for replica in summary.replicas]
+            assert troubles == ["", "", "no answer within 60 s", "connection refused", "it runs and does not serve"]
+            assert summary.replicas[0] == Standing(addresses[0], "leader", 7, EPOCH_3 + 5, 2, 5, 5)
+            assert summary.replicas[1].id == 8
+            assert (summary.voters, summary.serving, summary.survivable) == (5, 2, -1)
+            value = summary.as_json()
+            assert value["failures_survivable"] == -1
+            assert value["leader"] == f"127.0.0.1:{lead.port}"
+            assert value["replicas"][1]["behind"] == 1  # type: ignore[index]
 
-    asyncio.run(run())
+    run_skipping(run)
 
 
 def test_something_else_on_the_port_is_named() -> None:
     async def run() -> None:
-        cluster = FakeCluster()
-        await cluster.start(1)
-        cluster.servers[0].words = {b"srvr": "HTTP/1.1 400 Bad Request\r\n"}
-        summary = await ask_all([("127.0.0.1", cluster.servers[0].port)], 0.3)
-        assert "is this a client port?" in summary.replicas[0].trouble
-        await cluster.stop()
+        async with fake_cluster() as cluster:
+            cluster.servers[0].words = same_to_all("HTTP/1.1 400 Bad Request\r\n")
+            summary = await ask_all([("127.0.0.1", cluster.servers[0].port)], 20)
+            assert "is this a client port?" in summary.replicas[0].trouble
 
     asyncio.run(run())
 

@@ -54,17 +54,17 @@ def test_callbacks_come_in_order_on_a_thread_that_may_call_the_client() -> None:
 
         client.add_watch("/a", watch)
         client.create("/a", b"1")
-        assert heard.get(timeout=20) == ("CREATED", b"1", "multipaxos-client-watches")
+        assert heard.get(timeout=60) == ("CREATED", b"1", "multipaxos-client-watches")
         client.set("/a", b"2")
-        assert heard.get(timeout=20) == ("DATA_CHANGED", b"2", "multipaxos-client-watches")
+        assert heard.get(timeout=60) == ("DATA_CHANGED", b"2", "multipaxos-client-watches")
         client.remove_watches("/a")
         client.get("/a", watch)
         client.exists("/a", watch)  # the same callback at the same path: one watch
         client.children("/a", watch)
         client.set("/a", b"3")
-        assert heard.get(timeout=20)[0] == "DATA_CHANGED"
+        assert heard.get(timeout=60)[0] == "DATA_CHANGED"
         client.close()
-        assert heard.get(timeout=20)[0] == "SESSION_ENDED"
+        assert heard.get(timeout=60)[0] == "SESSION_ENDED"
         assert heard.empty()
 
 
