@@ -106,16 +106,20 @@ class PeerPuppet:
 
     def dial(self, other: ReplicaHandle) -> None:
         """Connect to a replica, to be able to say something to it. AssertionError when it refuses."""
-        link = socket.create_connection(other.peer, 5)
-        link.sendall(encode_frame(0, 0, encode_handshake(self._hello)))
-        parser = FrameParser()
-        frames: list[tuple[int, int, bytes]] = []
-        while not frames:
-            data = link.recv(1 << 16)
-            assert data, f"replica {other.id} closed the connection instead of a welcome"
-            frames = parser.feed(data)
-        answer = decode_handshake(frames[0][2][BODY_AT:])
-        assert isinstance(answer, Welcome), answer
+        link = socket.create_connection(other.peer, 30)
+        try:
+            link.sendall(encode_frame(0, 0, encode_handshake(self._hello)))
+            parser = FrameParser()
+            frames: list[tuple[int, int, bytes]] = []
+            while not frames:
+                data = link.recv(1 << 16)
+                assert data, f"replica {other.id} closed the connection instead of a welcome"
+                frames = parser.feed(data)
+            answer = decode_handshake(frames[0][2][BODY_AT:])
+            assert isinstance(answer, Welcome), answer
+        except BaseException:
+            link.close()
+            raise
         self._links[other.id] = link
 
     def say(self, to: int, message: PeerMessage) -> None:

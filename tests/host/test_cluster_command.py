@@ -19,7 +19,7 @@ from kazoo.client import KazooClient
 
 pytestmark = pytest.mark.processes
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 COMMAND = [sys.executable, "-m", "multipaxos"]
 FREE = ["--client-port", "0", "--peer-port", "0"]
 
@@ -67,6 +67,14 @@ class Running:
             self.process.send_signal(number)
         return self.ended()
 
+    def let_go(self) -> None:
+        """Whatever became of it: no process and no pipe is left."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(PATIENCE_S)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
     def ended(self) -> int:
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
@@ -86,10 +94,14 @@ def commands(tmp_path: Path) -> Iterator[Any]:
         started.append(Running(list(arguments), tmp_path))
         return started[-1]
 
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.end()
+    try:
+        yield start
+        for one in started:
+            if one.process.poll() is None:
+                one.end()
+    finally:
+        for one in started:
+            one.let_go()
 
 
 def state_of(folder: Path) -> dict[int, dict[str, Any]]:
