@@ -19,13 +19,14 @@ from multipaxos.wire.frame import MAGIC, encode_frame
 
 PACE_S = 0.005
 PATIENCE_S = 2.0
+OPENED_S = 60.0
 
 Target = tuple[str, int]
 
 
-def _connected(target: Target) -> socket.socket:
-    one = socket.create_connection(target, PATIENCE_S)
-    one.settimeout(PATIENCE_S)
+def _connected(target: Target, patience_s: float = PATIENCE_S) -> socket.socket:
+    one = socket.create_connection(target, patience_s)
+    one.settimeout(patience_s)
     return one
 
 
@@ -176,7 +177,7 @@ def hold_idle(target: Target, seconds: float, count: int, is_peer: bool) -> None
     open_ones: list[socket.socket] = []
     try:
         for number in range(count):
-            one = _connected(target)
+            one = _connected(target, OPENED_S)
             open_ones.append(one)
             if is_peer and number % 2:
                 with contextlib.suppress(OSError):  # crowded out already

@@ -2,20 +2,21 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from cluster_harness import ProcessCluster, ReplicaHandle
 from kazoo.client import KazooClient
 from kazoo.protocol.states import KazooState
 from kazoo.retry import KazooRetry
 
-WORK_S = 60.0
+WORK_S = 120.0
+START_S = 60.0
 
 
 class Client(KazooClient):
     """A KazooClient that counts how often it lost its connection, and its session. Nothing else is changed."""
 
-    def __init__(self, cluster: ProcessCluster, home: ReplicaHandle, timeout: float = 10.0) -> None:
+    def __init__(self, cluster: ProcessCluster, home: ReplicaHandle, timeout: float = 20.0) -> None:
         super().__init__(
             hosts=cluster.hosts(home),
             timeout=timeout,
@@ -39,14 +40,12 @@ class Client(KazooClient):
 def kazoo_clients(cluster: ProcessCluster, homes: list[ReplicaHandle] | None = None) -> Iterator[list[Client]]:
     """Connected clients, by default one at each replica in the order of their ids."""
     clients = [Client(cluster, home) for home in homes or cluster.replicas]
-    try:
+    with ExitStack() as stack:
         for client in clients:
-            client.start(timeout=20)
+            stack.callback(client.close)
+            stack.callback(client.stop)
+            client.start(timeout=START_S)
         yield clients
-    finally:
-        for client in clients:
-            client.stop()
-            client.close()
 
 
 class Together:

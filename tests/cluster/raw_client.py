@@ -12,7 +12,7 @@ from typing import Final
 
 from multipaxos.wire import zookeeper as zk
 
-TIMEOUT_S: Final = 10.0
+TIMEOUT_S: Final = 30.0
 _sockets: list[socket.socket] = []
 
 
@@ -63,7 +63,7 @@ class RawClient:
     def __init__(
         self,
         address: tuple[str, int],
-        timeout_ms: int = 10_000,
+        timeout_ms: int = 30_000,
         session: int = 0,
         password: bytes = zk.NO_PASSWORD,
         zxid: int = 0,

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 import pytest
 from cluster_harness import (
     ELECTION_TIMEOUT_S,
+    Hindered,
     ProcessCluster,
     ReplicaHandle,
+    attempts,
     by_length,
-    four_letters,
     holds_for,
+    in_time,
     say,
     wait_until,
 )
@@ -196,7 +198,7 @@ def test_with_two_of_three_disks_hung_nothing_is_acknowledged(shimmed_cluster: P
     for one in hung:
         disk(one).heal()
     with writing(shimmed_cluster) as writers:
-        wait_until(lambda: writers.count > 0, "a write to be acknowledged again", 15)
+        wait_until(lambda: writers.count > 0, "a write to be acknowledged again")
         say(f"{time.monotonic() - healed:.2f} s from the disks' return to the next acknowledged write")
     writers.check_all_there(leader.client)
 
@@ -236,8 +238,8 @@ def test_nothing_leaves_a_replica_whose_disk_never_completes_a_sync(shimmed_clus
         assert watched.mode == "", "it serves clients"
         healed = time.monotonic()
         disk(watched).heal()
-        wait_until(lambda: len(puppet.of(Accepted)) == 4, "its votes, once the disk came back", 10)
-        wait_until(lambda: len(puppet.of(Promise)) == 3, "its promises, once the disk came back", 10)
+        wait_until(lambda: len(puppet.of(Accepted)) == 4, "its votes, once the disk came back")
+        wait_until(lambda: len(puppet.of(Promise)) == 3, "its promises, once the disk came back")
         answers = [at for at, _ in puppet.of(Accepted)] + [at for at, _ in puppet.of(Promise)]
         assert min(answers) >= healed
         assert all(vote == Accepted(watched.id, ballot, prefix + 3) for _, vote in puppet.of(Accepted))
@@ -253,44 +255,55 @@ def _dialled(puppet: PeerPuppet, other: ReplicaHandle) -> bool:
 
 
 def test_a_leader_whose_disk_hangs_hands_over(shimmed_cluster: ProcessCluster) -> None:
-    leader = shimmed_cluster.wait_leader()
-    with writing(shimmed_cluster) as writers:
+    """Nothing is lost. The bound on the gap is tried up to three times: the machine is shared."""
+    attempts(lambda attempt: _a_leaders_disk_hangs(shimmed_cluster, f"/writes-{attempt}"))
+
+
+def _a_leaders_disk_hangs(cluster: ProcessCluster, path: str) -> None:
+    leader = cluster.wait_leader()
+    with writing(cluster, path) as writers:
         wait_until(lambda: writers.count > 100, "writes to flow")
         begun = time.monotonic()
         disk(leader).hang()
-        others = shimmed_cluster.others(leader)
-        wait_until(lambda: any(one.mode == "leader" for one in others), "another leader", 15, poll=0.1)
+        others = cluster.others(leader)
+        wait_until(lambda: any(one.mode == "leader" for one in others), "another leader", poll=0.1)
         handed = time.monotonic()
-        wait_until(lambda: writers.after(handed) > 100, "writes to flow again", 15)
-        ended = time.monotonic()
-        gap = writers.longest_gap(begun, ended)
+        wait_until(lambda: writers.after(handed) > 100, "writes to flow again")
+        gap = writers.longest_gap(begun, time.monotonic())
         say(f"leader's disk hung: handed over after {handed - begun:.2f} s, longest gap between writes {gap:.2f} s")
-        assert gap < 2 * ELECTION_TIMEOUT_S + SLACK_S
         disk(leader).heal()
         healed = time.monotonic()
-        wait_until(lambda: writers.after(healed) > 100, "writes to flow with all disks", 15)
-    shimmed_cluster.wait_serving(shimmed_cluster.replicas)
-    for one in shimmed_cluster.replicas:
+        wait_until(lambda: writers.after(healed) > 100, "writes to flow with all disks")
+    cluster.wait_serving(cluster.replicas)
+    for one in cluster.replicas:
         writers.check_all_there(one.client)
+    in_time(gap, 2 * ELECTION_TIMEOUT_S + SLACK_S, "the longest gap between writes")
 
 
 def test_a_hung_follower_costs_nothing_but_its_vote(shimmed_cluster: ProcessCluster) -> None:
-    leader = shimmed_cluster.wait_leader()
-    hung = shimmed_cluster.followers()[0]
-    with writing(shimmed_cluster) as writers:
+    """Nothing is lost. The bound on the gap is tried up to three times: the machine is shared."""
+    attempts(lambda attempt: _a_followers_disk_hangs(shimmed_cluster, f"/writes-{attempt}"))
+
+
+def _a_followers_disk_hangs(cluster: ProcessCluster, path: str) -> None:
+    leader = cluster.wait_leader()
+    hung = cluster.followers()[0]
+    with writing(cluster, path) as writers:
         wait_until(lambda: writers.count > 100, "writes to flow")
         begun = time.monotonic()
         disk(hung).hang()
         wait_until(lambda: disk(hung).counters.hanging > 0, "the disk to hang")
-        wait_until(lambda: time.monotonic() - begun > HUNG_S, "the span of the fault", HUNG_S + 5)
+        wait_until(lambda: time.monotonic() - begun > HUNG_S, "the span of the fault", HUNG_S + 60)
         gap = writers.longest_gap(begun, time.monotonic())
         say(f"follower's disk hung for {HUNG_S:g} s: longest gap between writes {gap:.2f} s")
-        assert gap < ELECTION_TIMEOUT_S
-        assert leader.mode == "leader"
+        is_leader_still = leader.mode == "leader"
         disk(hung).heal()
         healed = time.monotonic()
         wait_until(lambda: writers.after(healed) > 100, "writes to flow with all disks")
     writers.check_all_there(hung.client)
+    in_time(gap, ELECTION_TIMEOUT_S, "the longest gap between writes")
+    if not is_leader_still:
+        raise Hindered("a follower's disk hung, and the leader was replaced")
 
 
 @pytest.mark.parametrize("which", ["leader", "follower"])
@@ -301,9 +314,9 @@ def test_a_failed_sync_stops_the_replica_which_names_the_reason(shimmed_cluster:
         wait_until(lambda: writers.count > 100, "writes to flow")
         begun = time.monotonic()
         disk(failing).fail_once()
-        wait_until(lambda: not failing.is_alive, "the replica to stop", 10)
+        wait_until(lambda: not failing.is_alive, "the replica to stop")
         stopped = time.monotonic()
-        wait_until(lambda: writers.after(stopped) > 100, "the others to serve", 15)
+        wait_until(lambda: writers.after(stopped) > 100, "the others to serve")
         gap = writers.longest_gap(begun, time.monotonic())
         say(f"{which}'s sync failed: it stopped, longest gap between writes {gap:.2f} s")
         assert failing.process is not None and failing.process.returncode not in (0, None)
@@ -337,7 +350,7 @@ def test_what_was_read_at_a_start_is_synced_before_it_is_vouched_for(shimmed_clu
         begun = cached.kill()
         disk(cached).heal()
         cached.start()
-        assert client.reply(15.0).err == 0, "the restarted replica and the one that synced it are a quorum"
+        assert client.reply().err == 0, "the restarted replica and the one that synced it are a quorum"
         # At once, before a later sync in the same file makes good for one that is missing.
         shimmed_cluster.kill_all([synced, leader, cached])
     say(f"vouched for {time.monotonic() - begun:.2f} s after the kill; {disk(cached).drop_unsynced()} changes dropped")
@@ -352,15 +365,33 @@ def test_what_was_read_at_a_start_is_synced_before_it_is_vouched_for(shimmed_clu
 
 
 def test_slow_disks_everywhere_do_not_send_leadership_round(shimmed_cluster: ProcessCluster) -> None:
-    leader = shimmed_cluster.wait_leader()
-    for one in shimmed_cluster.replicas:
+    """Tried up to three times: a leader that gets no processor for an election time-out is replaced as well."""
+    attempts(lambda attempt: _all_disks_are_slow(shimmed_cluster, f"/writes-{attempt}"))
+
+
+def _all_disks_are_slow(cluster: ProcessCluster, path: str) -> None:
+    leader = cluster.wait_leader()
+    # What the start brought about is not the disks' fault.
+    before = [_times_led(one) for one in cluster.replicas]
+    for one in cluster.replicas:
         disk(one).delay(500)
-    with writing(shimmed_cluster) as writers:
+    with writing(cluster, path) as writers:
         begun = time.monotonic()
         span = by_length(6.0, 600.0)
-        wait_until(lambda: time.monotonic() - begun > span, "the span of the fault", span + 5)
-        assert writers.count > 0
+        wait_until(
+            lambda: time.monotonic() - begun > span and writers.count > 0,
+            "the span of the fault, and a write",
+            span + 60,
+        )
         say(f"syncs of 0.5 s: {writers.count} writes in {time.monotonic() - begun:.0f} s")
-    assert leader.mode == "leader", four_letters(leader.client, "srvr")
-    for one in shimmed_cluster.replicas:
-        assert one.log.read_text().count("leads at ballot") == (one is leader), one.tail()
+    is_leader_still = leader.mode == "leader"
+    after = [_times_led(one) for one in cluster.replicas]
+    for one in cluster.replicas:
+        disk(one).heal()
+    if not is_leader_still or after != before:
+        tails = "\n".join(one.tail() for one in cluster.replicas)
+        raise Hindered(f"times each replica took the leadership: {before}, and {after} after slow disks\n{tails}")
+
+
+def _times_led(replica: ReplicaHandle) -> int:
+    return replica.log.read_text().count("leads at ballot")

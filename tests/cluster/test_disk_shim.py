@@ -38,7 +38,7 @@ def die():
 def _run(shim: DiskShim, script: str) -> int:
     shim.mend()
     command = [sys.executable, "-c", _PRELUDE + script, str(shim.root)]
-    return subprocess.run(command, env={**os.environ, **shim.environment()}, check=False, timeout=30).returncode
+    return subprocess.run(command, env={**os.environ, **shim.environment()}, check=False, timeout=120).returncode
 
 
 def _killed(shim: DiskShim, script: str) -> None:
@@ -138,7 +138,7 @@ sys.stdin.readline()
     )
     assert process.stdin is not None and process.stdout is not None
     try:
-        wait_until(lambda: shim.counters.hanging == 1, "the sync to hang", 10)
+        wait_until(lambda: shim.counters.hanging == 1, "the sync to hang")
         process.stdin.write(b"\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"written\n"

@@ -53,6 +53,7 @@ def test_a_client_that_moves_between_replicas_never_sees_an_older_state(cluster:
     seen = 0
     moves = by_length(60, 600)
     with counting(cluster, "/moving") as acknowledged:
+        wait_until(lambda: acknowledged[0] > 0, "the counting to begin")
         for turn in range(moves):
             older, reader = reader, caught_up(reader, cluster.replicas[turn % 3].client)
             older.abandon()
@@ -198,7 +199,7 @@ def test_nothing_of_the_old_connection_is_executed_after_the_session_moved(clust
             new.set("/moved", b"new-%d" % number)
         finally:
             first.go_on()
-        waited = old.wait_closed(10)
+        waited = old.wait_closed(30)
         new.sync("/moved")
         assert new.get("/moved") == b"new-%d" % number, f"the old connection was closed after {waited:.3f} s"
         old.abandon()
@@ -212,22 +213,22 @@ def test_a_session_that_is_only_pinged_lives_and_one_that_is_silent_ends(cluster
     silent = RawClient(cluster[2].client, timeout_ms=4000)
     watching = RawClient(cluster[3].client, timeout_ms=30_000)
     kept.create("/kept", b"", zk.FLAG_EPHEMERAL)
+    begun = time.monotonic()  # before the last sign of life of the silent one, and not after it
     silent.create("/silent", b"", zk.FLAG_EPHEMERAL)
-    begun = time.monotonic()
     pings = 0
     children: list[str] = []
     while "silent" in children or not children:
-        assert time.monotonic() < begun + 15, "a silent session has not ended after 15 s"
+        assert time.monotonic() < begun + 60, "a silent session has not ended after 60 s"
         kept.ping()
         pings += 1
-        assert kept.reply(2.0).xid == zk.XID_PING
+        assert kept.reply().xid == zk.XID_PING
         watching.sync("/")
         children = zk.decode_children(watching.ask(zk.OP_GET_CHILDREN, zk.encode_watched_path("/")).body)
     ended = time.monotonic() - begun
     assert "kept" in children
     assert ended >= 4.0, f"a session of 4 s ended after {ended:.2f} s"
     say(f"a silent session of 4 s ended after {ended:.2f} s; {pings} pings kept the other")
-    silent.wait_closed(10)
+    silent.wait_closed(30)
     kept.close()
     watching.close()
 

@@ -4,7 +4,17 @@ import threading
 import time
 
 import pytest
-from cluster_harness import ELECTION_TIMEOUT_S, ProcessCluster, by_length, median, say, wait_until
+from cluster_harness import (
+    ELECTION_TIMEOUT_S,
+    Hindered,
+    ProcessCluster,
+    attempts,
+    by_length,
+    in_time,
+    median,
+    say,
+    wait_until,
+)
 from raw_client import ConnectionClosed, RawClient
 
 from multipaxos.wire import zookeeper as zk
@@ -44,30 +54,38 @@ class Writer:
 
 
 def test_leaders_that_are_stopped_fail_nobodys_write(cluster: ProcessCluster) -> None:
-    waits: list[float] = []
-    for _ in range(by_length(4, 20)):
-        leader = cluster.wait_leader()
-        other = cluster.others(leader)[0]
-        client = RawClient(other.client)
-        path = f"/planned-{len(waits)}"
-        client.create(path, b"")
-        with Writer(client, path) as writer:
-            wait_until(lambda writer=writer: len(writer.took) >= 20 or writer.failure, "writes under way")
-            enough = len(writer.took) + 20
-            leader.end(10)
-            wait_until(
-                lambda writer=writer, enough=enough: len(writer.took) >= enough or writer.failure, "writes go on"
-            )
-        assert writer.failure is None, f"a write failed: {writer.failure!r}"
-        waits.append(max(writer.took))
-        client.close()
-        assert cluster.wait_leader() is not leader
-        assert "hands the leadership over to replica" in leader.tail()
-        cluster.start()
-    say(
-        f"leaders stopped: longest write {median(waits) * 1000:.0f} ms in the median, {max(waits) * 1000:.0f} ms at most"
-    )
-    assert median(waits) < ELECTION_TIMEOUT_S, "it was waited for an election timeout, as after a crash"
+    """No write fails, ever. That none waits for an election is tried up to three times: the machine is shared."""
+
+    def attempt(number: int) -> None:
+        waits: list[float] = []
+        for _ in range(by_length(4, 20)):
+            waits.append(longest_write_while_a_leader_leaves(cluster, f"/planned-{number}-{len(waits)}"))
+            cluster.start()
+        say(
+            f"leaders stopped: longest write {median(waits) * 1000:.0f} ms in the median, "
+            f"{max(waits) * 1000:.0f} ms at most"
+        )
+        in_time(median(waits), ELECTION_TIMEOUT_S, "a write beside a leader that leaves, in the median,")
+
+    attempts(attempt)
+
+
+def longest_write_while_a_leader_leaves(cluster: ProcessCluster, path: str) -> float:
+    """How long the slowest of the writes took, none of which may fail."""
+    leader = cluster.wait_leader()
+    other = cluster.others(leader)[0]
+    client = RawClient(other.client)
+    client.create(path, b"")
+    with Writer(client, path) as writer:
+        wait_until(lambda: len(writer.took) >= 20 or writer.failure, "writes under way")
+        enough = len(writer.took) + 20
+        leader.end(60)
+        wait_until(lambda: len(writer.took) >= enough or writer.failure, "writes go on")
+    assert writer.failure is None, f"a write failed: {writer.failure!r}"
+    client.close()
+    assert cluster.wait_leader() is not leader
+    assert "hands the leadership over to replica" in leader.tail()
+    return max(writer.took)
 
 
 @pytest.mark.parametrize("which", ["leader", "follower"])
@@ -80,14 +98,14 @@ def test_what_was_read_is_answered_before_the_connection_closes(cluster: Process
     for number in range(1, sent + 1):
         client.send(client.prepare(zk.OP_SET_DATA, zk.encode_set_data(path, b"%d" % number, -1)))
     answered = 0
-    ender = threading.Thread(target=leaving.end, args=(10,))
+    ender = threading.Thread(target=leaving.end, args=(60,))
     ender.start()
     try:
         while answered < sent:
-            assert client.reply(10.0).err == 0
+            assert client.reply().err == 0
             answered += 1
         with pytest.raises(ConnectionClosed):
-            client.reply(10.0)
+            client.reply()
     except ConnectionClosed:
         say(f"{which}: {answered} of {sent} were read and answered")
     finally:
@@ -105,9 +123,15 @@ def test_what_was_read_is_answered_before_the_connection_closes(cluster: Process
 
 
 def test_a_follower_that_is_stopped_disturbs_no_leader(cluster: ProcessCluster) -> None:
-    leader = cluster.wait_leader()
-    for follower in cluster.followers():
-        follower.end(10)
-        assert "hands the leadership" not in follower.tail(3)
-        cluster.start()
-    assert cluster.wait_leader() is leader
+    """Tried up to three times: a leader that gets no processor for an election time-out is replaced as well."""
+
+    def attempt(_: int) -> None:
+        leader = cluster.wait_leader()
+        for follower in cluster.followers():
+            follower.end(60)
+            assert "hands the leadership" not in follower.tail(3)
+            cluster.start()
+        if cluster.wait_leader() is not leader:
+            raise Hindered("a follower was stopped, and the leader was replaced")
+
+    attempts(attempt)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HARNESS = str(Path(__file__).resolve().parents[1] / "cluster")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def get(address: str, path: str, method: str = "GET", seconds: float = PATIENCE_S) -> tuple[int, str]:

@@ -24,7 +24,7 @@ QUICK = Settings(
     election_max_ns=120 * MILLISECOND_NS,
     retry_ns=20 * MILLISECOND_NS,
 )
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class GatedFile:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,34 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster
 def killed(cluster: ProcessCluster) -> int:
     """Some writes to all three replicas, then more to the two that are left when a follower was killed."""
     victim = cluster.followers()[0]
-    client = KazooClient(",".join(one.address for one in cluster.replicas if one is not victim), timeout=10.0)
-    client.start()
-    client.create("/a", b"begin")
-    client.create("/gone", b"with the session", ephemeral=True)
-    for number in range(WRITES):
-        client.set("/a", b"before %d" % number)
-    victim.kill()
-    for number in range(WRITES):
-        client.set("/a", b"after %d" % number)
-        client.create("/a/n", b"child", sequence=True)
-    client.stop()
-    client.close()
+    with connected(",".join(one.address for one in cluster.replicas if one is not victim)) as client:
+        client.create("/a", b"begin")
+        client.create("/gone", b"with the session", ephemeral=True)
+        for number in range(WRITES):
+            client.set("/a", b"before %d" % number)
+        # The two others are a quorum: what they acknowledged it may yet have to write.
+        wait_until(
+            lambda: run_json("verify", victim.data)[1]["chosen_prefix"] > WRITES - 10,
+            "the follower to keep up",
+            poll=0.2,
+        )
+        victim.kill()
+        for number in range(WRITES):
+            client.set("/a", b"after %d" % number)
+            client.create("/a/n", b"child", sequence=True)
     return victim.id
+
+
+@contextmanager
+def connected(hosts: str) -> Iterator[KazooClient]:
+    """Other people's client, for the length of a block."""
+    client = KazooClient(hosts, timeout=20.0)
+    try:
+        client.start(timeout=60)
+        yield client
+    finally:
+        client.stop()
+        client.close()
 
 
 def slot_of(path: Path, value: str) -> int:
@@ -87,23 +103,20 @@ def test_what_stood_at_a_path_when_its_last_value_was_written(cluster: ProcessCl
 def test_beside_a_replica_that_writes_all_the_time(cluster: ProcessCluster, killed: int) -> None:
     """However often it is looked at in the middle of writes: never damage, never less than before."""
     living = next(one for one in cluster.replicas if one.id != killed)
-    client = KazooClient(living.address, timeout=10.0)
-    client.start()
     writes = []
     reached = []
-    for _ in range(12):
-        writes += [client.set_async("/a", b"x" * (37 * number)) for number in range(40)]
-        code, value = run_json("verify", living.data)
-        assert code == 0, value
-        assert value["process"] == living.pid
-        reached.append(value["chosen_prefix"])
-    for write in writes:
-        write.get(timeout=30)
-    reached.append(run_json("verify", living.data)[1]["chosen_prefix"])
+    with connected(living.address) as client:
+        for _ in range(12):
+            writes += [client.set_async("/a", b"x" * (37 * number)) for number in range(40)]
+            code, value = run_json("verify", living.data)
+            assert code == 0, value
+            assert value["process"] == living.pid
+            reached.append(value["chosen_prefix"])
+        for write in writes:
+            write.get(timeout=120)
+        reached.append(run_json("verify", living.data)[1]["chosen_prefix"])
     assert reached == sorted(reached)
     assert reached[-1] > reached[0]
-    client.stop()
-    client.close()
 
 
 def test_a_replica_that_came_back_holds_the_same(cluster: ProcessCluster, killed: int) -> None:
@@ -114,15 +127,11 @@ def test_a_replica_that_came_back_holds_the_same(cluster: ProcessCluster, killed
 
     def everywhere() -> bool:
         """Marks are written with what comes after them, so something must come."""
-        client = KazooClient(cluster.hosts(), timeout=10.0)
         try:
-            client.start()
-            client.set("/a", b"another")
+            with connected(cluster.hosts()) as client:
+                client.set("/a", b"another")
         except KazooTimeoutError:
             return False
-        finally:
-            client.stop()
-            client.close()
         return int(run_json("compare", *paths)[1]["equal_up_to"]) >= int(reached)
 
     wait_until(everywhere, "the killed replica to catch up")

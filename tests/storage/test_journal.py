@@ -129,13 +129,13 @@ def test_records_appended_while_the_disk_hangs_wait_for_the_next_flush() -> None
     results: list[int] = []
     thread = threading.Thread(target=lambda: results.append(life.journal.flush()))
     thread.start()
-    assert life.disk.hanging.wait(10)
+    assert life.disk.hanging.wait(60)
     second = life.journal.append([vote(2)])
     assert life.journal.append([]) == second
     assert life.journal.durable == before
     assert results == []
     hang.set()
-    thread.join(10)
+    thread.join(60)
     assert results == [first]
     assert life.journal.durable == first
     assert life.journal.flush() == second

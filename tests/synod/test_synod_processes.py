@@ -366,14 +366,14 @@ def test_who_answers_like_no_acceptor_is_named(tmp_path):
             await processes.start("A1")
             other = f"127.0.0.1:{web.sockets[0].getsockname()[1]}"
             listed = f"{processes.all[0]},{nobody},{other}"
-            code, out, _ = await typed("propose", "colour", "red", "--timeout", "4", "--acceptors", listed)
+            code, out, _ = await typed("propose", "colour", "red", "--timeout", "8", "--acceptors", listed)
             assert code == 1
             told = " ".join(out.split())
             assert "Timed out: 1 answered the question, 2 are needed." in told
             assert f"A1 {processes.all[0]}: has promised nothing, has accepted nothing" in told
             assert f"A2 {nobody}: no answer (nobody listens there)" in told
             assert f"A3 {other}: no answer (it answers like no acceptor" in told
-            code, out, _ = await typed("learn", "colour", "--timeout", "4", "--json", "--acceptors", listed)
+            code, out, _ = await typed("learn", "colour", "--timeout", "8", "--json", "--acceptors", listed)
             assert code == 1
             found = json.loads(out)
             assert (found["outcome"], found["value"]) == ("timed out", None)

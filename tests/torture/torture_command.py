@@ -40,7 +40,7 @@ def run(folder: Path, *options: str, package: Path | None = None, code: int = 0)
     """The verdict of a whole run, which must end with ``code``."""
     process = start(folder, "--json", *options, package=package)
     try:
-        said, progress = process.communicate(timeout=280)
+        said, progress = process.communicate(timeout=560)
     finally:
         process.kill()
         process.wait()

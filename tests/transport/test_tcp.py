@@ -29,7 +29,7 @@ from multipaxos.wire.handshake import (
 )
 from multipaxos.wire.peer import PeerMessage, decode, encode
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 HOME = "127.0.0.1"
 Main = Callable[[], Coroutine[Any, Any, None]]
 
@@ -44,7 +44,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
         async def heard() -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(lambda _, context: unheard.append(context))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(3 * PATIENCE_S):
                 await main()
 
         factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop

@@ -73,7 +73,7 @@ class FakeAdmin:
             return
         for at in range(len(answer)):
             yield answer[at : at + 1]
-            if self._over.wait(0.05):
+            if self._over.wait(0.1):
                 return
 
 

@@ -30,7 +30,7 @@ def typed(*arguments: str) -> Any:
     app = typer.Typer(rich_markup_mode=None)
     for module in (why, status, members):
         module.register(app)
-    return CliRunner().invoke(app, [arguments[0], "--timeout", "5", *arguments[1:]], env={"COLUMNS": "100"})
+    return CliRunner().invoke(app, [arguments[0], "--timeout", "30", *arguments[1:]], env={"COLUMNS": "100"})
 
 
 def last_json(result: Any) -> Any:
@@ -73,7 +73,7 @@ def test_why_asks_once_more_where_a_replica_may_only_be_starting() -> None:
         for observed in cluster.values():
             observed["configuration"]["members"][2]["admin_address"] = third.text
         with served(cluster) as admins:
-            told = typed("why", "--admin", f"{admins},{third.text}", "--timeout", "0.5")
+            told = typed("why", "--admin", f"{admins},{third.text}", "--timeout", "3")
         assert third.requests
     assert (told.exit_code, told.stdout.split(":")[0]) == (0, "Nothing stands in the way")
 

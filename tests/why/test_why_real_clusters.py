@@ -29,22 +29,28 @@ pytestmark = pytest.mark.processes
 TOLD_AFTERWARDS = {"why.loop.overloaded", "why.clock.jumped", "why.leader.unstable", "why.disk.slow"}
 """Figures of the last seconds or minutes."""
 
-NAMED_S = 30.0
+NAMED_S = 90.0
 """The issue asks for 5 s; a machine that has much else to do is given far more before a test fails. ``pytest -s`` shows how
 long it took, the start of a process included where the fault needs one."""
 
 
-def typed(cluster: ProcessCluster, *arguments: str) -> Any:
+HEALTHY_S = 240.0
+
+SILENT_S = 2.0
+"""After which who says nothing counts as silent: not sooner, or a busy machine makes everybody silent."""
+
+
+def typed(cluster: ProcessCluster, *arguments: str, timeout_s: float = 30.0) -> Any:
     """Type a command in the folder's name."""
     app = typer.Typer(rich_markup_mode=None)
     for module in (why, status, members):
         module.register(app)
-    return CliRunner().invoke(app, [*arguments, "--data", str(cluster.folder / "data"), "--timeout", "0.6"])
+    return CliRunner().invoke(app, [*arguments, "--data", str(cluster.folder / "data"), "--timeout", str(timeout_s)])
 
 
 def causes(cluster: ProcessCluster) -> dict[str, str]:
     """Sentences by id."""
-    value = json.loads(typed(cluster, "why", "--json").stdout.splitlines()[-1])
+    value = json.loads(typed(cluster, "why", "--json", timeout_s=SILENT_S).stdout.splitlines()[-1])
     return {cause["id"]: cause["sentence"] for cause in value["causes"]}
 
 
@@ -103,12 +109,14 @@ def admins_of(cluster: ProcessCluster) -> list[str]:
 
 def write(cluster: ProcessCluster, count: int = 1, size: int = 1) -> None:
     """Something for the disks to do, through the leader."""
-    with SyncClient(cluster.wait_leader().address, request_timeout=10.0) as client:
+    with SyncClient(cluster.wait_leader().address, request_timeout=60.0) as client:
         for _ in range(count):
             client.put("/why", b"x" * size)
 
 
 def test_the_three_commands_on_a_healthy_cluster(cluster: ProcessCluster) -> None:
+    # A machine that stands still for a moment is told for a minute, and rightly: that has to pass first.
+    wait_until(lambda: not causes(cluster), "nothing to be named, of the last minutes either", HEALTHY_S, 0.5)
     leader = cluster.wait_leader()
     told = typed(cluster, "why")
     assert told.exit_code == 0
@@ -164,7 +172,7 @@ def test_one_stopped_by_a_signal(cluster: ProcessCluster) -> None:
     follower = cluster.followers()[0]
     follower.stop()
     sentence = named(cluster, "why.voter.missing")
-    assert f"replica {follower.id} (it accepts connections and does not answer within 0.6 s)" in sentence
+    assert f"replica {follower.id} (it accepts connections and does not answer within 2 s)" in sentence
     follower.go_on()
     assert "by up to" in named(cluster, "why.loop.overloaded")
 
@@ -172,7 +180,7 @@ def test_one_stopped_by_a_signal(cluster: ProcessCluster) -> None:
 def test_a_name_that_does_not_resolve(cluster: ProcessCluster) -> None:
     follower = cluster.followers()[0]
     other = cluster.others(follower)[0]
-    follower.end(5.0)
+    follower.end(30.0)
     text = follower.config.read_text()
     old = f'peer = "{other.peer[0]}:{other.peer[1]}"'
     assert old in text
@@ -183,7 +191,7 @@ def test_a_name_that_does_not_resolve(cluster: ProcessCluster) -> None:
         assert sentence.startswith(f"Replica {follower.id} cannot find replica {other.id}: ")
         assert "no-such-machine.invalid" in sentence
     finally:
-        follower.end(5.0)
+        follower.end(30.0)
         follower.config.write_text(text)
 
 
@@ -235,7 +243,7 @@ def test_a_cut_of_one_direction(cluster: ProcessCluster) -> None:
     way = Way(leader.peer)
     text = follower.config.read_text()
     try:
-        follower.end(5.0)
+        follower.end(30.0)
         old = f'peer = "{leader.peer[0]}:{leader.peer[1]}"'
         assert old in text
         follower.config.write_text(text.replace(old, f'peer = "127.0.0.1:{way.port}"'))
@@ -247,7 +255,7 @@ def test_a_cut_of_one_direction(cluster: ProcessCluster) -> None:
         assert f"nothing of replica {follower.id} reaches replica {leader.id}" in sentence
     finally:
         way.close()
-        follower.end(5.0)
+        follower.end(30.0)
         follower.config.write_text(text)
 
 
@@ -258,17 +266,17 @@ def test_a_directory_of_another_cluster(cluster: ProcessCluster, tmp_path: Path)
         other.start()
     foreign = other.folder / "data" / f"replica-{follower.id}"
     try:
-        follower.end(5.0)
+        follower.end(30.0)
         follower.config.write_text(text.replace(f'data = "replica-{follower.id}"', f'data = "{foreign}"'))
         follower.start()
         sentence = named(cluster, "why.directory.foreign")
         assert sentence.startswith(f"Replica {follower.id} has a directory or a list of another cluster")
         assert "belongs to cluster" in sentence
         assert follower.process is not None
-        follower.process.wait(20)  # a majority refuses it
+        follower.process.wait(60)  # a majority refuses it
         assert "refused by replicas" in named(cluster, "why.directory.foreign")  # now in its own last words
     finally:
-        follower.end(5.0)
+        follower.end(30.0)
         follower.config.write_text(text)
         follower.log.write_text("")  # its last words were of that life
 
@@ -284,7 +292,7 @@ def damage(replica: ReplicaHandle) -> None:
 def test_a_damaged_journal(cluster: ProcessCluster) -> None:
     write(cluster, 20)
     follower = cluster.followers()[0]
-    follower.end(5.0)
+    follower.end(30.0)
     kept = follower.data.with_name("kept")
     segment = min(follower.data.glob("*.segment"))
     shutil.copyfile(segment, kept)
@@ -296,7 +304,7 @@ def test_a_damaged_journal(cluster: ProcessCluster) -> None:
             f"The journal of replica {follower.id} is damaged, so it does not vote: the journal in"
         )
     finally:
-        follower.end(5.0)
+        follower.end(30.0)
         shutil.copyfile(kept, segment)
         kept.unlink()
 
@@ -310,7 +318,7 @@ def test_a_failed_sync(shimmed: ProcessCluster) -> None:
     assert sentence.startswith(f"The disk of replica {follower.id} failed, so it stopped: the journal in")
     assert "Input/output error" in sentence
     assert follower.process is not None
-    follower.process.wait(20)
+    follower.process.wait(60)
 
 
 def test_a_hung_disk_a_clock_that_jumps_and_a_slow_disk(shimmed: ProcessCluster) -> None:
@@ -333,7 +341,7 @@ def test_a_full_disk(shimmed: ProcessCluster) -> None:
     follower = shimmed.followers()[0]
     shim, text = follower.shim, follower.config.read_text()
     assert shim is not None
-    follower.end(5.0)
+    follower.end(30.0)
     try:
         follower.config.write_text(f"{text}\n[ledger]\nsegment_bytes = 1048576\n")
         follower.start()
@@ -343,5 +351,5 @@ def test_a_full_disk(shimmed: ProcessCluster) -> None:
         assert f"The disk of replica {follower.id} is full: " in named(shimmed, "why.disk.full")
     finally:
         shim.heal()
-        follower.end(5.0)
+        follower.end(30.0)
         follower.config.write_text(text)
