@@ -5,6 +5,7 @@ With ``MULTIPAXOS_PARTS=FILE`` the same figures are written to FILE as JSON, for
 import gc
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -17,6 +18,12 @@ import pytest
 _ENOUGH_S = 5.0
 _BEGAN_S = time.monotonic()
 _FAILURES = pytest.StashKey[list[BaseException]]()
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and every process a test starts would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
