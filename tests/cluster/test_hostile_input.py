@@ -141,6 +141,10 @@ def attacked_once(cluster: ProcessCluster, kind: str, port: str, seed: int, allo
 
             wait_until(is_over, "the attack to end", ATTACK_S + 120, poll=0.1)
             attack_end = time.perf_counter()
+            assert [one.pid for one in cluster.replicas if one.is_alive] == pids
+            assert most < allowed_bytes
+            assert target.log.stat().st_size - logged < LOG_BYTES_MAX, "whoever reaches a port can fill the log"
+            wait_until(lambda: target.is_serving, "the replica attacked to serve")
             made = ended_well(process, ATTACK_S)
             assert first == "open\n"
         before = bystander.p99_ms(begun, begun + BEFORE_S)
@@ -151,10 +155,6 @@ def attacked_once(cluster: ProcessCluster, kind: str, port: str, seed: int, allo
         f"{kind} on the {port} port, {made} times: memory grew by {most / 2**20:.1f} MiB at most; "
         f"bystander's p99 {before:.2f} ms before, {during:.2f} ms during"
     )
-    assert [one.pid for one in cluster.replicas if one.is_alive] == pids
-    assert most < allowed_bytes
-    assert target.log.stat().st_size - logged < LOG_BYTES_MAX, "whoever reaches a port can fill the log"
-    wait_until(lambda: target.is_serving, "the replica attacked to serve")
     if cluster.wait_leader() is not target:
         raise Hindered("the leader was attacked, and replaced")
     in_time(during / 1000, by_length(5 * before + 20, 2 * before + 5) / 1000, "of a hundred answers the slowest")

@@ -1,6 +1,7 @@
 """An unmodified kazoo client against real replicas: operations, watches, and its recipes while a replica is killed."""
 
 import threading
+import time
 import uuid
 
 import pytest
@@ -98,7 +99,9 @@ def test_ephemeral_and_sequence_nodes(cluster: ProcessCluster) -> None:
         stat = clients[2].exists(both)
         assert stat is not None and stat.ephemeralOwner == clients[1].client_id[0]
         clients[1].stop()
+        waited = time.monotonic()
         wait_until(lambda: clients[0].exists(both) is None, "the ephemerals of a closed session to go")
+        assert time.monotonic() - waited < 15, "they went when the session timed out, and not when it was closed"
         left = {name for name in clients[0].get_children(path) if name.startswith("e")}
         assert left == {"e0", "e2"}
 

@@ -36,6 +36,19 @@ def test_results_stand_on_the_page(tmp_path: Path) -> None:
     assert "interpreted |" in text or "compiled |" in text
 
 
+def test_the_page_names_the_very_seeds_and_the_leanest_stretch_of_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one = run_campaign(0, 2, is_plain=True).value()
+    for first, struck in ((30_000, 3_000), (0, 1_000), (5_000, 3_000), (10_000, 3_000)):
+        sums = one["sums"] | {"seeds_with": {"leader change": struck}, "totals": {"leader change": 7_000}}
+        piece = one | {"seeds": 5_000, "sums": sums}
+        store.add("plain-seeds", f"{first}-{first + 4_999}", piece)
+    text = page(store)
+    assert "`multipaxos verify seeds --plain --start 0 --count 15000 --jobs 2`, `" in text
+    assert "`multipaxos verify seeds --plain --start 30000 --count 5000 --jobs 2`: 20,000 seeds" in text
+    assert "| leader change | 28,000 | 50.0 % | 40.0 % |" in text  # of all 20,000; of the first 10,000
+
+
 def test_results_of_other_code_stand_apart(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.add("torture", "3 replicas", {"acknowledged": 1234, "lost": 0, "violations": [], "exit_status": 0})

@@ -10,10 +10,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from multipaxos.core.reasons import REASONS
 from multipaxos.evidence.store import PARTS, Store, source_hash
 from multipaxos.sim.campaign import HOSTILE, LEADER_CHANGE, LIVENESS, TRANSITIONS, UNLIKELY, CampaignReport
 
 NOT_RUN = "not run for this code"
+
+WINDOW = 10_000
+"""So many seeds in a row must each time have met enough of every fault."""
 
 Result = dict[str, Any]
 
@@ -33,21 +37,23 @@ HEAD = """# Why believe it
 
 Nobody should have to believe us. The code that serves is the code that is searched, simulated, broken on purpose and
 tortured; this page says what was found, and how to find it again. It is written by `multipaxos verify evidence` from the
-results of the commands it names ({date}); a result counts for the code it was found for and no other, and a part that
+results of the commands it names ({date}); a result counts for the code it was found for and no other, and a kind that
 was not run for the present code says so. `make evidence` runs all of it, may be stopped at any time, and goes on where it
-was.
+was; it also runs long tests and a deeper enumeration of the journal, which stand here only if they were run.
 """
 
 LIMITS = """## What this does not show
 
-- Exploration is exhaustive within its bounds and says nothing beyond them: three ballots do not show what needs a fourth.
-  Heartbeats, reads and hand-over are left out of the searched world (the seeds have them).
-- Seeds are samples. That {seeds:,} of them are clean says that a bug they can reach is rarer than about one seed in {rare:,}.
+- Exploration is exhaustive only where it says that all states were seen, and says nothing beyond its bounds: three ballots
+  do not show what needs a fourth. Heartbeats, reads and hand-over are left out of the searched world (the seeds have them).
+- Seeds are samples. That {seeds:,} of them are clean says, with 95 % confidence, that a bug they can reach shows in fewer
+  than one seed in {rare:,}. Worlds whose disks lose what was chosen keep the ballots of as many forgotten slots as a
+  replica does by default; only the others try fewer.
 - The simulator replaces sockets, threads, the kernel and the driver by its own; the torture of real processes is what
   looks at those, and it sees only what happens in its minutes.
 - What rule-R42 lists cannot be seen by anybody: a disk that lies about its last sync, a rollback shorter than what peers
   noted. Snapshots, changes of membership, leases and repair from peers do not exist yet, so neither does evidence for
-  them: `docs/scenarios.md` and the waiting rows below say which mechanism each waits for.
+  them: `docs/scenarios.md` and the waiting rows above say which mechanism each waits for.
 - All figures come from one kind of machine. Times are those of that machine and of nothing else.
 """
 
@@ -91,29 +97,31 @@ def _claims(store: Store) -> str:
         (
             "The explorer counts as others do",
             _said(explored, "anchors", lambda found: f"{_agreeing(found)} published counts and deaths exactly, "
-                  "all of them in depth"),
+                  "each other with its reason beside it"),
             "`multipaxos verify anchors`",
         ),
         (
-            "In a small world the core cannot go wrong, whatever is lost, repeated, reordered or crashed",
-            _said(explored, _core_key(explored), lambda found: f"{found['unique']:,} distinct states, "
-                  f"{found['violations']} violations, {'exhausted' if found['exhausted'] else 'bounded'}"),
-            "`multipaxos verify explore --model core`",
+            "In a small world no schedule searched leads the core astray, whatever is lost, repeated, reordered or crashed",
+            _said(explored, _core_key(explored), lambda found: f"{found['unique']:,} distinct states, breadth first, "
+                  f"{found['violations']} violations; " + ("all there are" if found["exhausted"] else
+                  f"not all there are: everything above depth {found['depth']}, and a part of it")),
+            _said(explored, _core_key(explored), lambda found: f"`{found['command']}`"),
         ),
         (
             "Under random faults nothing acknowledged is lost, nothing old is read, all comes to an end",
-            f"{seeds.seeds:,} seeds with clients, {seeds.violations} violations; {plain.seeds:,} of the core alone, "
-            f"{plain.violations}" if seeds.seeds else NOT_RUN,
-            f"`multipaxos verify seeds --count {seeds.seeds or 1000} --jobs 2`",
+            f"{seeds.seeds:,} seeds with clients, {seeds.violations} violations"
+            + (f"; {plain.seeds:,} of the core alone, {plain.violations}" if plain.seeds else "") if seeds.seeds else NOT_RUN,
+            _seed_commands(store, "seeds") or "`multipaxos verify seeds`",
         ),
         (
             "The checkers see",
-            _said(store.results("mutants"), "all", lambda found: f"{found['killed']} of {found['rows']} known bugs killed "
-                  f"by the invariant named for them, {len(found['false_alarms'])} false alarms"),
+            _said(store.results("mutants"), "all", lambda found: f"of {found['catalogue']} known bugs {found['rows']} can be "
+                  f"expressed in this code, {found['killed']} of them are killed by the invariant named for them, "
+                  f"{len(found['false_alarms'])} false alarms"),
             "`multipaxos verify mutants`",
         ),
         (
-            "A crash, a torn write or a bad bit never makes the journal forget in silence",
+            "In short workloads no crash, torn write or bad bit makes the journal forget in silence",
             f"{points:,} crash points, {states:,} states of the disk, {_sum(storage, 'flips'):,} flipped bits, "
             f"{_sum(storage, 'errors'):,} failing calls, {_sum(storage, 'violations')} violations" if storage else NOT_RUN,
             ", ".join(f"`{found['command']}`" for found in storage.values()) or "`multipaxos verify storage --all`",
@@ -164,7 +172,8 @@ def _anchors(store: Store) -> str:
         ],
     )
     text += (
-        "\nOne rule made wrong in Lamport's Paxos; depth of the shortest way to two chosen values, and states seen:\n\n"
+        "\nOne rule made wrong in Lamport's Paxos, or in stateright's (the rows with clients and servers); depth of the "
+        "shortest way to two chosen values, and states seen:\n\n"
     )
     return text + _table(
         ("bug", "sizes", "measured elsewhere", "here"),
@@ -198,7 +207,8 @@ def _core(store: Store) -> str:
     text += (
         f"`{found['command']}`\n\n{found['unique']:,} distinct states ({found['generated']:,} generated), depth "
         f"{found['depth']}, {'all there are' if found['exhausted'] else 'stopped: ' + str(found['stopped'])}, "
-        f"{found['violations']} violations, {found['seconds']:,.0f} s ({found['states_per_s']:,} states/s).\n\n"
+        f"{found['violations']} violations, {found['seconds']:,.0f} s ({found['states_per_s']:,} states/s). Distinct "
+        f"among them: {', '.join(f'{count:,} {name}' for name, count in found['distinct'].items())}.\n\n"
     )
     return text + _table(("met on the way", "states"), [(name, count) for name, count in found["sometimes"].items()])
 
@@ -213,24 +223,68 @@ def _seeds(store: Store) -> str:
             continue
         missing = report.missing()
         text += (
-            f"`multipaxos verify seeds{' --plain' if kind == 'plain-seeds' else ''} --count {report.seeds} --jobs 2`: "
-            f"{report.seeds:,} seeds of code {source_hash(kind)}, {report.totals.get('operations', 0):,} operations (at "
-            f"least {report.fewest_operations} in each), {report.virtual_ns / 3.6e12:,.0f} hours of virtual time in "
-            f"{report.seconds / 3600:.1f} h, **{report.violations} violations**. Liveness mode reached in "
-            f"{100 * report.share(LIVENESS):.1f} %. Transitions of the core taken: {len(TRANSITIONS) - len(missing)} of "
-            f"{len(TRANSITIONS)}{' (not: ' + ', '.join(missing) + ')' if missing else ''}; {len(HOSTILE)} more only a peer "
-            f"that breaks the protocol can cause, and {', '.join(UNLIKELY)} hardly ever comes about: each of these is taken "
-            "by `tests/core/test_hostile_transitions.py`.\n\n"
+            f"{_seed_commands(store, kind)}: {report.seeds:,} seeds of code {source_hash(kind)}, "
+            f"{report.totals.get('operations', 0):,} operations (at least {report.fewest_operations} in each), "
+            f"{report.virtual_ns / 3.6e12:,.0f} hours of virtual time in {report.seconds / 3600:.1f} h of all processes "
+            f"together, **{report.violations} violations**. Liveness mode reached in {100 * report.share(LIVENESS):.1f} %. "
+            f"Of the {len(REASONS)} transitions of the core {len(TRANSITIONS) - len(missing)} were taken"
+            f"{' (not: ' + ', '.join(missing) + ')' if missing else ''}. {len(HOSTILE)} are left to tests, for only a peer "
+            "that breaks the protocol or a directory used twice brings them about, and so is "
+            f"{', '.join(UNLIKELY)}, which hardly ever comes: `tests/core/test_hostile_transitions.py` takes each of "
+            "them.\n\n"
         )
         faults = report.faults()
         names = [LEADER_CHANGE, "a quorum is down", *(name for name in faults if not name.startswith("message "))]
         names += [name for name in faults if name.startswith("message ")]
+        least = _least_shares(store, kind, names)
         text += _table(
-            ("what struck", "times", "share of the seeds"),
-            [(name, report.totals.get(name, 0), f"{100 * report.share(name):.1f} %") for name in names],
+            ("what struck", "times", "share of the seeds", f"least in any {WINDOW:,} in a row"),
+            [
+                (name, report.totals.get(name, 0), f"{100 * report.share(name):.1f} %", least.get(name, "-"))
+                for name in names
+            ],
         )
         text += "\n"
     return text
+
+
+def _spans(store: Store, kind: str) -> list[tuple[int, int, Result]]:
+    """The pieces of a campaign, ascending: (first seed, last seed, result)."""
+    found = []
+    for key, result in store.results(kind).items():
+        first, _, last = key.partition("-")
+        found.append((int(first), int(last), result))
+    return sorted(found, key=lambda span: span[0])
+
+
+def _seed_commands(store: Store, kind: str) -> str:
+    """The commands that run the very seeds of a campaign; empty where none was run."""
+    runs: list[list[int]] = []
+    for first, last, _ in _spans(store, kind):
+        if runs and runs[-1][1] == first - 1:
+            runs[-1][1] = last
+        else:
+            runs.append([first, last])
+    plain = " --plain" if kind == "plain-seeds" else ""
+    return ", ".join(f"`multipaxos verify seeds{plain} --start {a} --count {b - a + 1} --jobs 2`" for a, b in runs)
+
+
+def _least_shares(store: Store, kind: str, names: Sequence[str]) -> dict[str, str]:
+    """Of each name its smallest share in any ``WINDOW`` seeds in a row, of pieces that were run; none where fewer were."""
+    results = [result for _, _, result in _spans(store, kind)]
+    least: dict[str, float] = {}
+    end = seeds = 0
+    for begin, result in enumerate(results):
+        while seeds < WINDOW and end < len(results):
+            seeds += results[end]["seeds"]
+            end += 1
+        if seeds < WINDOW:
+            break
+        for name in names:
+            struck = sum(each["sums"]["seeds_with"].get(name, 0) for each in results[begin:end])
+            least[name] = min(least.get(name, 1.0), struck / seeds)
+        seeds -= result["seeds"]
+    return {name: f"{100 * share:.1f} %" for name, share in least.items()}
 
 
 def _mutants(store: Store) -> str:
@@ -279,6 +333,11 @@ def _storage(store: Store) -> str:
         "directories",
         "violations",
     )
+    text += (
+        "Workloads of a few operations each, run over again for every fault: *points* at which it crashed, *states* of the "
+        "disk a crash may leave (all of them; at *sampled* points there were too many, and some were drawn), then every "
+        "flipped bit, cut, misplaced block and failing call.\n\n"
+    )
     return text + _table(
         ("command", *names, "seconds"),
         [
@@ -307,6 +366,11 @@ def _torture(store: Store) -> str:
             sums = nemeses.setdefault(name, [0, 0])
             sums[0] += nemesis["strikes"]
             sums[1] += nemesis["shown"]
+    networks = ", ".join(sorted({str(result["network"]) for result in results.values()}))
+    text += (
+        f"Replicas joined by: {networks}. The whole history of each run was judged; a verdict of ok says that all checkers "
+        "agreed.\n\n"
+    )
     text += _table(("run", "acknowledged", "per second", "outcome unknown", "lost", "violations", "verdict"), rows)
     return (
         text
@@ -331,8 +395,8 @@ def _earlier(store: Store) -> str:
         return ""
     return (
         "## Earlier code\n\nOf the same campaigns, before the last changes: it proves nothing of the present code. What was "
-        "violated is mended, and told in `CHANGELOG.md`.\n\n"
-        + _table(("kind", "code", "what", "lost", "violations"), rows)
+        "violated is mended: defects of the product stand in `CHANGELOG.md`, those of the simulator and its checkers are "
+        "kept as seeds in `tests/sim/seeds.txt`.\n\n" + _table(("kind", "code", "what", "lost", "violations"), rows)
     )
 
 
@@ -361,7 +425,9 @@ def _origins(store: Store) -> str:
     ]
     return (
         "## Which code, and where\n\nA hash is over the Python files of the packages that take part. *Compiled*: the "
-        "same files, through mypyc.\n\n" + _table(("kind", "code", "packages", "results", "machine"), rows)
+        "same files, through mypyc, for speed; no command here builds that yet, and the hash does not prove what a compiled "
+        "module was made of. Run the commands above to have the same seeds interpreted.\n\n"
+        + _table(("kind", "code", "packages", "results", "machine"), rows)
     )
 
 
