@@ -96,7 +96,7 @@ class World:
     def add(self, run: Proposer, number: int = -1) -> Proposer:
         self.runs.append(run)
         for heard in run.heard.values():
-            heard.is_connected = True
+            heard.is_open = True
         run.begin(self.now, number)
         self._collect(run)
         return run

@@ -38,8 +38,8 @@ def learner(at, addresses=ADDRESSES, settings=PATIENT):
 def connect(run, *addresses):
     """Connections to these acceptors, or to all; whoever is left out refuses."""
     for address, heard in run.heard.items():
-        heard.is_connected = not addresses or address in addresses
-        heard.trouble = "" if heard.is_connected else "nobody listens there"
+        heard.is_open = not addresses or address in addresses
+        heard.trouble = "" if heard.is_open else "nobody listens there"
     return run
 
 
@@ -344,6 +344,22 @@ def test_a_new_connection_is_asked_what_is_open():
     assert drain(run) == [(ADDRESSES[4], Ask(NAME, run_id(0), ADDRESSES))]
     run.connected(ADDRESSES[0])
     assert not run.out
+
+
+def test_why_a_connection_broke_is_said_until_an_answer_shows_that_it_is_over():
+    """A web server accepts each connection and fails each: at the instant one stands it is no acceptor yet."""
+    acceptors = Acceptors()
+    run = connect(propose(0, "red"), *ADDRESSES[:2])
+    run.begin(1)
+    heard = run.heard[ADDRESSES[2]]
+    run.connected(ADDRESSES[2])
+    run.disconnected(ADDRESSES[2], "it answers like no acceptor", 1, 0)
+    assert (heard.is_connected, heard.is_out_of_reach) == (False, True)
+    run.connected(ADDRESSES[2])
+    assert (heard.is_connected, heard.is_out_of_reach) == (False, False)
+    assert "it answers like no acceptor" in run.awaited()
+    exchange(run, acceptors, ADDRESSES[2])
+    assert (heard.is_connected, heard.trouble) == (True, "")
 
 
 def test_the_same_vote_heard_twice_is_one_vote():

@@ -69,9 +69,19 @@ class Heard:
     label: str  # A1, A2, ... in the order listed
     address: str
     identity: str = ""
-    is_connected: bool = False
-    trouble: str = ""  # why there is no connection, once one was tried in vain or broke
+    is_open: bool = False  # a connection stands; whether an acceptor is at its other end only an answer shows
+    trouble: str = ""  # what a connection failed or broke of; until an answer shows that it is over
     last: Note = field(default=("heard.nothing", ()))
+
+    @property
+    def is_connected(self) -> bool:
+        """A connection stands, and nothing speaks against an acceptor at its other end."""
+        return self.is_open and not self.trouble
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """No connection stands, and why is known; a connection that was made again may still bring an answer."""
+        return not self.is_open and bool(self.trouble)
 
 
 class Proposer:
@@ -140,15 +150,14 @@ class Proposer:
     def connected(self, address: str) -> None:
         """A connection stands. What was sent over an earlier one may be lost, so an open question is asked again."""
         heard = self.heard[address]
-        heard.is_connected = True
-        heard.trouble = ""
+        heard.is_open = True
         if self._request is not None and address not in self._answers:
             self.out.append((address, self._request))
 
     def disconnected(self, address: str, trouble: str, now: int, drawn: int) -> None:
         """A connection broke or could not be made; the caller goes on trying."""
         heard = self.heard[address]
-        heard.is_connected = False
+        heard.is_open = False
         heard.trouble = trouble
         self._advance(now, drawn)
 
@@ -159,6 +168,7 @@ class Proposer:
         if not self._is_known_identity(address, answer.acceptor):
             return
         heard = self.heard[address]
+        heard.trouble = ""
         if isinstance(answer, Refusal):
             self._refused(heard, answer)
         elif isinstance(answer, Standing):
@@ -295,7 +305,7 @@ class Proposer:
             self._decided_at = now
         # Whoever cannot be reached is not waited for; who was not tried yet is.
         is_anybody_missing = any(
-            address not in self._answers and not heard.trouble for address, heard in self.heard.items()
+            address not in self._answers and not heard.is_out_of_reach for address, heard in self.heard.items()
         )
         if is_anybody_missing and now < self._decided_at + self._settings.linger_ns:
             return

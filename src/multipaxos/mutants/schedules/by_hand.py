@@ -71,7 +71,7 @@ def spread_votes() -> None:
     hands.accept("3", 7, "red", "b:1")
     learner = Learner(NAME, ADDRESSES, 0, 3, "4", Settings(linger_ns=0))
     for heard in learner.heard.values():
-        heard.is_connected = True
+        heard.is_open = True
     learner.begin(1, -1)
     asked = list(learner.out)
     learner.out.clear()
