@@ -160,7 +160,7 @@ def by_hand(name: str, value: str | None, number: int = -1) -> Proposer:
         else Learner(name, ADDRESSES, 1, 65_536, RUN, EAGER)
     )
     for heard in run.heard.values():
-        heard.is_connected = True
+        heard.is_open = True
     run.begin(1, number)
     return run
 
